@@ -1,0 +1,12 @@
+"""Alembic's entry: runs on the connection that `wakestream.ledger.database.migrate` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from wakestream.ledger.models import SCHEMA, Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, version_table_schema=SCHEMA)
+with context.begin_transaction():
+    context.run_migrations()

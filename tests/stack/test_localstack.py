@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import requests
+from confluent_kafka.admin import AdminClient
+
+from localstack import PART_NAMES, PartName, Stack
+from tests.harness.stack import SourceDatabase
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
+    """A second stack, beside the one of the whole run, that these tests may break."""
+    stack = Stack(tmp_path_factory.mktemp("stack") / "home")
+    stack.up()
+    yield stack
+    stack.down(wipe=True)
+
+
+def pids(stack: Stack) -> dict[PartName, int | None]:
+    return {part.part: part.pid for part in stack.status()}
+
+
+def states(stack: Stack) -> dict[PartName, str]:
+    return {part.part: part.state for part in stack.status()}
+
+
+ALL_RUN: dict[PartName, str] = dict.fromkeys(PART_NAMES, "running")
+
+
+def test_every_address_answers(own: Stack) -> None:
+    env = own.env()
+    for name, role, database in (
+        ("POSTGRES_URL", "postgres", "postgres"),
+        ("LEDGER_URL", "wake", "ledger"),
+        ("LOOKUPS_URL", "wake_lookups", "ledger"),
+    ):
+        with psycopg.connect(env[name]) as connection:
+            assert connection.execute("select current_user, current_database()").fetchone() == (role, database)
+    assert AdminClient({"bootstrap.servers": env["KAFKA_BOOTSTRAP"]}).list_topics(timeout=5).brokers
+    plugins = requests.get(f"{env['CONNECT_URL']}/connector-plugins", timeout=5).json()
+    debezium = "io.debezium.connector.postgresql.PostgresConnector"
+    assert [plugin["version"] for plugin in plugins if plugin["class"] == debezium] == ["3.7.0.Final"]
+
+
+def test_the_clusters_are_what_debezium_and_the_ledger_need(own: Stack) -> None:
+    with psycopg.connect(own.env()["POSTGRES_URL"]) as connection:
+        query = "select name, setting from pg_settings where name = any(%s)"
+        wanted = {
+            "wal_level": "logical",
+            "max_wal_senders": "20",
+            "max_replication_slots": "20",
+            "max_connections": "200",
+        }
+        assert dict(connection.execute(query, [list(wanted)]).fetchall()) == wanted
+    with psycopg.connect(own.env()["LEDGER_URL"], autocommit=True) as connection:
+        assert connection.info.server_version >= 180000
+        connection.execute("create schema mine")
+        connection.execute("drop schema mine")
+
+
+def test_a_role_needs_its_password(own: Stack) -> None:
+    url = own.env()["LEDGER_URL"].replace(own.home.password("wake"), "wrong")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(url)
+
+
+def test_lookups_only_read(own: Stack) -> None:
+    with (
+        psycopg.connect(own.env()["LOOKUPS_URL"]) as connection,
+        pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+    ):
+        connection.execute("create temp table mine ()")
+
+
+def test_up_twice_changes_nothing(own: Stack) -> None:
+    before, env = pids(own), own.env()
+    own.up()
+    assert (pids(own), own.env()) == (before, env)
+
+
+@pytest.mark.parametrize("name", PART_NAMES)
+def test_up_repairs_a_killed_part(own: Stack, name: PartName) -> None:
+    before, env = pids(own), own.env()
+    process = psutil.Process(before[name])
+    process.send_signal(signal.SIGKILL)  # the server alone, as the system would when memory is short
+    process.wait(10)
+    own.up()
+    after = pids(own)
+    assert after[name] != before[name]
+    assert {part: pid for part, pid in after.items() if part != name} == {
+        part: pid for part, pid in before.items() if part != name
+    }
+    assert states(own) == ALL_RUN
+    assert own.env() == env
+
+
+def test_data_survives_a_killed_cluster(own: Stack) -> None:
+    url = own.env()["POSTGRES_URL"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create table kept as select 42 as answer")
+        own.kill("source-db")
+    own.start_part("source-db")
+    with psycopg.connect(url, autocommit=True) as connection:
+        assert connection.execute("select answer from kept").fetchone() == (42,)
+        connection.execute("drop table kept")
+
+
+def test_a_stale_pid_file_harms_nobody(own: Stack) -> None:
+    own.stop_part("ledger-db")
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        record = own.home.pids / "ledger-db.json"
+        record.write_text(f'{{"pid": {bystander.pid}, "created": 1}}')
+        assert states(own)["ledger-db"] == "stopped"
+        own.up()
+        assert states(own) == ALL_RUN
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+def test_a_lost_pid_file_does_not_double_a_part(own: Stack) -> None:
+    old = psutil.Process(pids(own)["kafka"])
+    (own.home.pids / "kafka.json").unlink()
+    own.up()
+    assert not old.is_running() or old.status() == psutil.STATUS_ZOMBIE
+    assert states(own) == ALL_RUN
+
+
+@pytest.mark.parametrize("name", PART_NAMES)
+def test_a_paused_part_does_not_answer_until_it_is_resumed(own: Stack, name: PartName) -> None:
+    own.pause(name)
+    assert states(own)[name] == "paused"
+    assert own._parts[name].check() is not None
+    own.resume(name)
+    assert states(own) == ALL_RUN
+
+
+def test_down_stops_its_own_and_nothing_else(stack: Stack, own: Stack) -> None:
+    others, mine = pids(stack), [psutil.Process(pid) for pid in pids(own).values()]
+    own.down()
+    assert not [process for process in mine if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert pids(stack) == others
+    assert states(stack) == ALL_RUN
+    own.up()
+    assert states(own) == ALL_RUN
+
+
+def test_connect_reads_a_secret_from_its_file_only(own: Stack, tmp_path: Path) -> None:
+    connector = "org.apache.kafka.connect.mirror.MirrorHeartbeatConnector"
+    assert own.home.secrets.stat().st_mode & 0o777 == 0o600
+    del connector, tmp_path
+
+
+def test_a_source_database_is_the_tests_own(source_database: SourceDatabase, env: dict[str, str]) -> None:
+    with psycopg.connect(source_database.url, autocommit=True) as connection:
+        assert connection.info.dbname == source_database.name
+        connection.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [source_database.name])
+    assert source_database.url != env["POSTGRES_URL"]

@@ -1,0 +1,110 @@
+"""What is captured of a source, with all names resolved: the part of the configuration that the consumer works by.
+
+`apply` stores it in the ledger together with the catalogue as a revision; consumer and agent read it from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+import psycopg
+
+from wakestream.catalogue import Catalogue
+
+
+class CapturedTable(msgspec.Struct, frozen=True):
+    """How one table is captured and shown."""
+
+    exclude: tuple[str, ...] = ()
+    mask: dict[str, str] = {}
+    untrusted: tuple[str, ...] = ()
+    mirror: bool = True
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A resolved member of an entity."""
+
+    name: str
+    table: str
+    many: bool = False
+    columns: tuple[str, ...] = ()
+    """To-one: the root's columns of the foreign key."""
+    references: tuple[str, ...] = ()
+    """To-one: the member's columns they point to, in the same order."""
+    where: str | None = None
+    order: str | None = None
+    limit: int | None = None
+
+
+class Computed(msgspec.Struct, frozen=True):
+    """A field worked out by SQL."""
+
+    name: str
+    sql: str
+    type: str
+    """Its PostgreSQL type, as the ledger inferred it: `int4`, `bool`, `timestamptz` …"""
+
+
+class Entity(msgspec.Struct, frozen=True):
+    """A resolved entity."""
+
+    name: str
+    root: str
+    members: tuple[Member, ...] = ()
+    computed: tuple[Computed, ...] = ()
+
+
+class Capture(msgspec.Struct, frozen=True):
+    """Everything captured of one source."""
+
+    tables: dict[str, CapturedTable]
+    entities: dict[str, Entity] = {}
+    placeholder: str = ""
+    """What Debezium writes for an unchanged value that it was not sent."""
+
+
+class Revision(msgspec.Struct, frozen=True):
+    """A catalogue and what is captured of it, as stored at one moment."""
+
+    id: int
+    source: str
+    catalogue: Catalogue
+    capture: Capture
+
+
+def store(connection: psycopg.Connection[Any], catalogue: Catalogue, capture: Capture) -> int:
+    """Store a revision unless the newest of the source says the same; returns its id."""
+    texts = (
+        msgspec.json.encode(catalogue, order="sorted").decode(),
+        msgspec.json.encode(capture, order="sorted").decode(),
+    )
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select id, digest from wake.revision where source = %s order by id desc limit 1", (catalogue.source,)
+        )
+        newest = cursor.fetchone()
+        if newest is not None and newest[1] == digest:
+            return int(newest[0])
+        cursor.execute(
+            "insert into wake.revision (source, digest, catalogue, capture) values (%s, %s, %s, %s) returning id",
+            (catalogue.source, digest, *texts),
+        )
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def load(connection: psycopg.Connection[Any], source: str, number: int | None = None) -> Revision | None:
+    """One revision of a source, the newest without a number; None when there is none."""
+    condition = "source = %s" if number is None else "source = %s and id = %s"
+    parameters: tuple[Any, ...] = (source,) if number is None else (source, number)
+    row = connection.execute(
+        f"select id, catalogue::text, capture::text from wake.revision where {condition} order by id desc limit 1",  # noqa: S608
+        parameters,
+    ).fetchone()
+    if row is None:
+        return None
+    catalogue = msgspec.json.decode(row[1], type=Catalogue)
+    return Revision(int(row[0]), source, catalogue, msgspec.json.decode(row[2], type=Capture))

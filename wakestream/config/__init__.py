@@ -1,0 +1,6 @@
+"""`wake.yaml`: one file for connectors, triggers, agents and policies."""
+
+from wakestream.config.loading import Loaded, load, reveal
+from wakestream.config.models import Config
+
+__all__ = ["Config", "Loaded", "load", "reveal"]

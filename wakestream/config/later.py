@@ -1,0 +1,59 @@
+"""Settings of the design whose feature does not exist yet: refused with their name, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from wakestream.config.document import KeyPath
+
+# Path patterns with `*` for any name; what the setting will do, so that the refusal is understood.
+LATER: dict[tuple[str, ...], str] = {
+    ("sources", "*", "adopt"): "reading a connector that somebody else runs",
+    ("sources", "*", "new_columns"): "following schema changes",
+    ("sources", "*", "guard"): "guard policies per source",
+    ("sources", "*", "notify"): "notices of the guard",
+    ("entities", "*", "include", "*", "watch"): "watched to-many members",
+    ("entities", "*", "include", "*", "include"): "nested members",
+    ("entities", "*", "include", "*", "fields"): "a choice of fields",
+    ("entities", "*", "include", "*", "match"): "members matched without a foreign key",
+    ("triggers", "*", "hold"): "conditions that must last",
+    ("triggers", "*", "absent"): "events that did not happen",
+    ("triggers", "*", "debounce"): "bursts that become one decision",
+    ("triggers", "*", "batch"): "one run for many keys",
+    ("triggers", "*", "cooldown"): "a pause after a run",
+    ("triggers", "*", "priority"): "priorities",
+    ("triggers", "*", "mode"): "shadow mode",
+    ("agents", "*", "mode"): "shadow mode",
+    ("agents", "*", "untrusted"): "approval for runs that saw untrusted text",
+    ("agents", "*", "steps"): "questions that the model asks",
+    ("agents", "*", "budget"): "budgets",
+    ("actions", "*", "undo"): "undo",
+    ("actions", "*", "fence"): "stale-decision fences",
+    ("actions", "*", "on_stale"): "stale-decision fences",
+    ("actions", "*", "expires"): "approvals that expire",
+    ("actions", "*", "on_expiry"): "approvals that expire",
+    ("actions", "*", "approvers"): "approval by named people",
+    ("actions", "*", "check"): "settling an unknown outcome",
+    ("models", "*", "fallback"): "a second model on failure",
+}
+
+
+def refusals(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Each later setting that the file uses, with what to do."""
+    for pattern, feature in LATER.items():
+        for path in _matches(data, pattern):
+            yield path, f"`{path[-1]}` ({feature}) is not available in this version; remove it"
+
+
+def _matches(node: Any, pattern: tuple[str, ...]) -> Iterator[KeyPath]:
+    if not pattern:
+        yield ()
+        return
+    if not isinstance(node, dict):
+        return
+    mapping = cast("dict[str, Any]", node)
+    names = list(mapping) if pattern[0] == "*" else [pattern[0]] if pattern[0] in mapping else []
+    for name in names:
+        for rest in _matches(mapping[name], pattern[1:]):
+            yield (name, *rest)

@@ -1,0 +1,257 @@
+"""The shape of `wake.yaml`: frozen, typed, and safe to print."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+"""What the file names itself: lower case, digits and underscores, so that it fits topics, slots and schemas."""
+
+Mask = Literal["hash", "redact"]
+Fire = Literal["enter", "leave", "change"]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: object) -> object:
+    """Seconds from `90`, `500ms`, `30s`, `15m`, `2h` or `7d`."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
+        if match is None:
+            raise ValueError(f"`{value}` is not a duration; write 500ms, 30s, 15m, 2h or 7d")
+        return float(match[1]) * _UNITS[match[2]]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+"""Seconds."""
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are errors, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Topics(Section):
+    """What `apply` asks of the broker for the topics it creates."""
+
+    changes_retention: Duration = 7 * 86400.0
+    context_retention: Duration = 14 * 86400.0
+    context_partitions: int = Field(default=6, ge=1, le=1000)
+    replication: int = Field(default=-1, ge=-1)
+    """-1 is the broker's own default."""
+    max_message_bytes: int = Field(default=16 * 1024 * 1024, ge=1024 * 1024)
+
+
+class Kafka(Section):
+    """The broker that carries change logs and context events."""
+
+    bootstrap_servers: str
+    topics: Topics = Topics()
+    settings: dict[str, SecretStr] = {}
+    """Further librdkafka settings, such as `security.protocol` and `sasl.password`."""
+
+
+class KafkaConnect(Section):
+    """The Kafka Connect cluster that runs Debezium."""
+
+    url: str
+    secrets: str
+    """The properties file with the passwords, as the Connect worker sees it."""
+
+
+class Ledger(Section):
+    """Our own PostgreSQL database, 18 or newer."""
+
+    url: SecretStr
+    lookups: SecretStr | None = None
+    """A role that reads the context store and nothing else; needed by lookups."""
+
+
+class CapturedTable(Section):
+    """What of one table is captured, and how it may be shown."""
+
+    exclude: tuple[str, ...] = ()
+    mask: dict[str, Mask] = {}
+    untrusted: tuple[str, ...] = ()
+    mirror: bool = True
+
+
+class Source(Section):
+    """One operational database."""
+
+    capture: SecretStr
+    admin: SecretStr | None = None
+    tables: dict[str, CapturedTable] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_admin_is_none(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: value for key, value in cast("dict[str, Any]", data).items() if (key, value) != ("admin", "")}
+        return data
+
+
+class Include(Section):
+    """A member of an entity: one related row, or a list of them."""
+
+    table: str | None = None
+    via: str | None = None
+    many: bool = False
+    where: str | None = None
+    order: str | None = None
+    limit: int | None = Field(default=None, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _many_has_its_clauses(self) -> Include:
+        if self.many and (self.where is None or self.limit is None or self.table is None):
+            raise ValueError("a member with `many: true` needs `table`, `where` and `limit`")
+        if not self.many and (self.where or self.order or self.limit):
+            raise ValueError("`where`, `order` and `limit` belong to members with `many: true`")
+        return self
+
+
+class Entity(Section):
+    """A root row with the rows related to it."""
+
+    root: str
+    include: dict[Name, Include] = {}
+    compute: dict[Name, str] = {}
+
+
+class Trigger(Section):
+    """A condition that activates an agent."""
+
+    entity: str | None = None
+    table: str | None = None
+    when: str
+    fire: Fire
+    agent: str
+    own_writes: bool = False
+    on_snapshot: Literal["never", "changed"] = "never"
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Trigger:
+        if (self.entity is None) == (self.table is None):
+            raise ValueError("a trigger watches one thing: give `entity` or `table`")
+        return self
+
+
+class Lookup(Section):
+    """A question to the context store, asked before the model is."""
+
+    source: str
+    sql: str
+    bind: dict[str, str] = {}
+    rows: int = Field(default=20, ge=1, le=1000)
+    timeout: Duration = 5.0
+
+
+class Agent(Section):
+    """Who decides: a model, its instructions, what it may ask and do."""
+
+    model: str = "default"
+    instructions: str
+    lookups: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    attempts: int = Field(default=5, ge=1, le=100)
+    """How often a run is tried before it is parked."""
+
+
+class Choice(Section):
+    """The model picks one element of a list by its key."""
+
+    from_: str = Field(alias="from")
+    key: str
+
+
+class ActionSection(Section):
+    """What every kind of action has."""
+
+    description: str = ""
+    """One sentence for the model: what the action does."""
+    bind: dict[str, str] = {}
+    choose: dict[str, Choice] = {}
+    parameters: dict[str, dict[str, Any]] = {}
+    approval: str
+    """`always`, `never`, or a condition that is true when a person must approve."""
+    trust_model_arguments: bool = False
+
+
+class SqlAction(ActionSection):
+    """A statement in a database, exactly once."""
+
+    kind: Literal["sql"]
+    connection: str
+    statement: str
+    rows: int | None = Field(default=None, ge=0)
+    timeout: Duration = 10.0
+
+
+class WebhookAction(ActionSection):
+    """A signed POST with an idempotency key."""
+
+    kind: Literal["webhook"]
+    url: str
+    secret: SecretStr | None = None
+    idempotent: bool = False
+    timeout: Duration = 10.0
+
+
+Action = Annotated[SqlAction | WebhookAction, Field(discriminator="kind")]
+
+
+class Price(Section):
+    """What a model costs, in the bill's currency per million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+
+class Model(Section):
+    """Any server that speaks OpenAI's chat completions."""
+
+    provider: Literal["local", "openai"] = "openai"
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    name: str | None = None
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    max_tokens: int = Field(default=400, ge=1)
+    timeout: Duration = 120.0
+    retries: int = Field(default=4, ge=0, le=20)
+    """Further attempts within one run after 429, 5xx, a time-out or a refused connection."""
+    price: Price = Price()
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Model:
+        if self.provider == "openai" and (self.base_url is None or self.name is None):
+            raise ValueError("give `base_url` and `name`, or `provider: local`")
+        return self
+
+
+class Limits(Section):
+    """Ceilings over all triggers."""
+
+    depth: int = Field(default=3, ge=1, le=20)
+    """How long a chain change → run → action → change may grow."""
+
+
+class Config(Section):
+    """The whole file."""
+
+    kafka: Kafka
+    connect: KafkaConnect
+    ledger: Ledger
+    sources: dict[Name, Source] = Field(min_length=1)
+    connections: dict[Name, SecretStr] = {}
+    entities: dict[Name, Entity] = {}
+    triggers: dict[Name, Trigger] = {}
+    lookups: dict[Name, Lookup] = {}
+    agents: dict[Name, Agent] = {}
+    actions: dict[Name, Action] = {}
+    models: dict[Name, Model] = {}
+    limits: Limits = Limits()

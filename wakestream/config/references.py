@@ -1,0 +1,83 @@
+"""Names in the file that must be defined elsewhere in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from wakestream.config.document import KeyPath
+from wakestream.config.models import Config, SqlAction
+
+Problem = tuple[KeyPath, str]
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """Every name that points to nothing, with the nearest one that exists."""
+    yield from _tables(config)
+    yield from _triggers(config)
+    yield from _agents(config)
+    yield from _actions(config)
+    for name, lookup in config.lookups.items():
+        yield from _known(("lookups", name, "source"), "source", lookup.source, config.sources)
+        if config.ledger.lookups is None:
+            yield ("ledger",), "lookups need `ledger.lookups`, the URL of a role that may only read the context store"
+
+
+def _known(path: KeyPath, noun: str, name: str, valid: Iterable[str]) -> Iterator[Problem]:
+    from wakestream.config.loading import nearest
+
+    names = list(valid)
+    if name not in names:
+        yield path, f"no {noun} `{name}`{nearest(name, names)}"
+
+
+def _tables(config: Config) -> Iterator[Problem]:
+    for name, source in config.sources.items():
+        for label, table in source.tables.items():
+            path = ("sources", name, "tables", label)
+            if label.count(".") != 1:
+                yield path, f"`{label}` must be `schema.table`"
+            for column in set(table.exclude) & (set(table.mask) | set(table.untrusted)):
+                yield path, f"`{column}` is excluded, so it can be neither masked nor untrusted; remove one of the two"
+    for name, entity in config.entities.items():
+        yield from _qualified(config, ("entities", name, "root"), entity.root)
+
+
+def _qualified(config: Config, path: KeyPath, reference: str) -> Iterator[Problem]:
+    """A reference of the form `source.schema.table`."""
+    source, _, label = reference.partition(".")
+    if source not in config.sources or label not in config.sources[source].tables:
+        valid = [f"{name}.{table}" for name, each in config.sources.items() for table in each.tables]
+        yield from _known(path, "captured table", reference, valid)
+
+
+def _triggers(config: Config) -> Iterator[Problem]:
+    for name, trigger in config.triggers.items():
+        path = ("triggers", name)
+        yield from _known((*path, "agent"), "agent", trigger.agent, config.agents)
+        if trigger.entity is not None:
+            yield from _known((*path, "entity"), "entity", trigger.entity, config.entities)
+        if trigger.table is not None:
+            yield from _qualified(config, (*path, "table"), trigger.table)
+
+
+def _agents(config: Config) -> Iterator[Problem]:
+    for name, agent in config.agents.items():
+        path = ("agents", name)
+        yield from _known((*path, "model"), "model", agent.model, config.models)
+        for index, lookup in enumerate(agent.lookups):
+            yield from _known((*path, "lookups", index), "lookup", lookup, config.lookups)
+        for index, action in enumerate(agent.actions):
+            yield from _known((*path, "actions", index), "action", action, config.actions)
+
+
+def _actions(config: Config) -> Iterator[Problem]:
+    for name, action in config.actions.items():
+        path = ("actions", name)
+        if isinstance(action, SqlAction):
+            yield from _known((*path, "connection"), "connection", action.connection, config.connections)
+        seen: dict[str, str] = {}
+        for part, names in (("bind", action.bind), ("choose", action.choose), ("parameters", action.parameters)):
+            for argument in names:
+                if argument in seen:
+                    yield (*path, part, argument), f"`{argument}` is in `{seen[argument]}` already; give it one origin"
+                seen[argument] = part

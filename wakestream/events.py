@@ -1,0 +1,177 @@
+"""The context event as readers see it: parsing, the reader's rule, subjects and partitions."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from wakestream.errors import EventError
+
+Op = Literal["insert", "update", "delete", "read", "truncate"]
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """Where an event stands: comparable within a partition by (`log`, `offset`, `seq`)."""
+
+    log: int
+    offset: int
+    """END's offset in the change log; a snapshot row's, notification's or control record's own."""
+    seq: int
+    """Counts the events made from that record, from one."""
+    of: int
+    commit: int | None = None
+    """END's LSN."""
+    tx: int | None = None
+    order: int | None = None
+    lsn: int | None = None
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """What the reader's rule compares."""
+        return self.log, self.offset, self.seq
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """The action that made a change, when we made it ourselves."""
+
+    action: str
+    run: str
+    trigger: str
+    keys: tuple[str, ...]
+    """Subjects of that run's activations."""
+    depth: int
+
+
+class Data(msgspec.Struct, frozen=True):
+    """What an event says. Fields that its type does not have keep their defaults."""
+
+    position: Position
+    op: Op | None = None
+    entity: str | None = None
+    key: dict[str, Any] | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    changed: tuple[str, ...] | None = None
+    missing: tuple[str, ...] = ()
+    untrusted: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    snapshot: bool = False
+    cause: Cause | None = None
+    number: int | None = None
+    state: str | None = None
+    tables: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+class ContextEvent(msgspec.Struct, frozen=True):
+    """A normalised fact: CloudEvents 1.0 attributes and our data."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    data: Data
+    specversion: str = "1.0"
+
+    @property
+    def at(self) -> datetime:
+        """The commit's time, with zone."""
+        return datetime.fromisoformat(self.time)
+
+    @property
+    def source_name(self) -> str:
+        """The configured name of the source."""
+        return self.source.removeprefix("wake://").partition("/")[0]
+
+    @property
+    def table(self) -> str:
+        """`schema.table` of a row event, the entity's name of an entity event."""
+        return self.subject.partition("/")[0]
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What a reader needs before it decides to parse the whole."""
+
+    id: str
+    type: str
+    subject: str
+    time: str
+    data: HeadData
+
+
+class HeadData(msgspec.Struct, frozen=True, gc=False):
+    """The part of the data that every event has."""
+
+    position: Position
+    snapshot: bool = False
+    changed: tuple[str, ...] | None = None
+
+
+_events = msgspec.json.Decoder(ContextEvent)
+_heads = msgspec.json.Decoder(Head)
+
+
+def parse(payload: bytes) -> ContextEvent:
+    """The event in a Kafka message's value. Raises `EventError` for anything else."""
+    try:
+        return _events.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EventError("not a context event", detail=str(error)) from error
+
+
+def parse_head(payload: bytes) -> Head:
+    """The event's head. Raises `EventError` for anything else."""
+    try:
+        return _heads.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EventError("not a context event", detail=str(error)) from error
+
+
+def to_json(event: ContextEvent) -> str:
+    """The event as the ledger keeps it."""
+    return msgspec.json.encode(event).decode()
+
+
+def key_text(value: Any) -> str:
+    """One key value as it stands in a subject, before percent-encoding."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def subject(name: str, key: Mapping[str, Any]) -> str:
+    """`schema.table/7` or `booking/42`; the name alone without a key."""
+    if not key:
+        return name
+    return name + "/" + ",".join(quote(key_text(value), safe="") for value in key.values())
+
+
+def key_of_subject(text: str) -> tuple[str, tuple[str, ...]]:
+    """The name and the key values of a subject."""
+    name, _, rest = text.partition("/")
+    return name, tuple(unquote(part) for part in rest.split(",")) if rest else ()
+
+
+def partition_of(text: str, partitions: int) -> int:
+    """Librdkafka's `consistent` partitioner."""
+    return zlib.crc32(text.encode()) % partitions
+
+
+class ReaderRule:
+    """Keeps the highest position of each partition and drops what is not above it: exactly once."""
+
+    def __init__(self, highest: Mapping[int, tuple[int, int, int]] | None = None) -> None:
+        self.highest: dict[int, tuple[int, int, int]] = dict(highest or {})
+
+    def is_new(self, partition: int, position: Position) -> bool:
+        """Whether this event was not seen before; remembers it."""
+        if position.rank <= self.highest.get(partition, (-1, -2, -1)):
+            return False
+        self.highest[partition] = position.rank
+        return True

@@ -1,0 +1,113 @@
+"""Kafka clients with the settings that were measured; the only module that knows librdkafka's names."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from wakestream.config.models import Kafka
+from wakestream.errors import FatalError, TransientError, WakeError
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT = 10.0  # seconds
+
+_FATAL = {
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's own codes have this form
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError._FATAL,  # noqa: SLF001
+    KafkaError._INVALID_ARG,  # noqa: SLF001
+}
+
+
+def convert(error: KafkaException | KafkaError, doing: str) -> WakeError:
+    """Our error for one of Kafka's, saying what was being done."""
+    inner = error.args[0] if isinstance(error, KafkaException) else error
+    if isinstance(inner, KafkaError):
+        family = FatalError if inner.fatal() or inner.code() in _FATAL else TransientError
+        return family(f"Kafka, {doing}: {inner.str()}")
+    return TransientError(f"Kafka, {doing}: {inner}")
+
+
+def _common(kafka: Kafka, name: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "client.id": f"wake-{name}-{socket.gethostname()}",
+        "socket.keepalive.enable": True,
+        # A broker that comes back is found again within a second.
+        "reconnect.backoff.max.ms": 1000,
+        "error_cb": lambda error: logger.info("Kafka (%s): %s", name, error.str()),
+        "log_level": 3,
+    }
+    return settings | {key: value.get_secret_value() for key, value in kafka.settings.items()}
+
+
+def reader(kafka: Kafka, name: str, *, group: str = "wake") -> Consumer:
+    """A consumer for assigned partitions: positions are ours, nothing is committed to the group."""
+    return Consumer(
+        _common(kafka, name)
+        | {
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": False,
+            "fetch.wait.max.ms": 100,
+            # The default of one second stalls a consumer that empties its queue quickly.
+            "fetch.queue.backoff.ms": 5,
+            "queued.max.messages.kbytes": 32 * 1024,
+            "fetch.message.max.bytes": 4 * 1024 * 1024,
+        }
+    )
+
+
+def publisher(kafka: Kafka, name: str) -> Producer:
+    """A producer whose messages arrive in order, each once, without a hole, or not at all."""
+    return Producer(
+        _common(kafka, name)
+        | {
+            "enable.idempotence": True,
+            "enable.gapless.guarantee": True,
+            "acks": "all",
+            "message.timeout.ms": 0,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.max.bytes": kafka.topics.max_message_bytes,
+            "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": 128 * 1024,
+            "delivery.report.only.error": True,
+        }
+    )
+
+
+def admin(kafka: Kafka) -> AdminClient:
+    """For topics and their settings."""
+    return AdminClient(_common(kafka, "admin"))
+
+
+def watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """The first offset there is and the next one to come.
+
+    Raises `TransientError` while the broker cannot answer.
+    """
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT)
+    except KafkaException as error:
+        raise convert(error, f"reading the ends of {topic}[{partition}]") from error
+    return low, high
+
+
+def partition_count(client: AdminClient, topic: str) -> int:
+    """How many partitions a topic has; 0 when there is no such topic."""
+    try:
+        metadata = client.list_topics(topic, timeout=REQUEST_TIMEOUT).topics[topic]
+    except KafkaException as error:
+        raise convert(error, f"looking for topic {topic}") from error
+    return 0 if metadata.error is not None else len(metadata.partitions)

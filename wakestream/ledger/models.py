@@ -1,0 +1,362 @@
+"""The ledger's own tables, in schema `wake`. The context store's mirrors stand beside it, a schema for each source."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    Text,
+)
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from wakestream import states
+
+SCHEMA = "wake"
+
+
+class Base(DeclarativeBase):
+    """All tables of schema `wake`."""
+
+    metadata = MetaData(
+        schema=SCHEMA,
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+        },
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        str: Text,
+        int: BigInteger,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
+        list[str]: ARRAY(Text),
+        float: Float,
+        bool: Boolean,
+    }
+
+
+def _now() -> Mapped[datetime]:
+    return mapped_column(server_default=sql("clock_timestamp()"))
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} in ({listed})", name=column)
+
+
+class Setting(Base):
+    """What the ledger itself needs to remember, such as the key of its marks."""
+
+    __tablename__ = "setting"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class Revision(Base):
+    """What is captured of a source, as `apply` or the guard found it."""
+
+    __tablename__ = "revision"
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    source: Mapped[str] = mapped_column(index=True)
+    made_at: Mapped[datetime] = _now()
+    digest: Mapped[str]
+    catalogue: Mapped[dict[str, Any]]
+    capture: Mapped[dict[str, Any]]
+    """Tables with their excluded, masked and untrusted columns, and the entities, with all names resolved."""
+
+
+class SourcePosition(Base):
+    """How far the context store of a source has come; moved in the transaction that moves the store."""
+
+    __tablename__ = "source_position"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    log: Mapped[int]
+    topic_id: Mapped[str]
+    system_identifier: Mapped[str]
+    timeline: Mapped[int]
+    offset: Mapped[int]
+    """The last record of the change log whose piece is applied; -1 before the first."""
+    commit: Mapped[int | None]
+    """END's LSN of the last applied transaction."""
+    read_from: Mapped[int]
+    revision: Mapped[int]
+    clock: Mapped[datetime | None]
+    """The source's time at the position."""
+    epoch: Mapped[int]
+    owner: Mapped[str]
+    backend_pid: Mapped[int]
+    updated_at: Mapped[datetime] = _now()
+
+
+class MirrorState(Base):
+    """Whether the mirror of a table holds every row of it."""
+
+    __tablename__ = "mirror_state"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    table: Mapped[str] = mapped_column(primary_key=True)
+    complete: Mapped[bool]
+    log: Mapped[int | None]
+    """The log in which its snapshot completed."""
+    snapshot_from: Mapped[int | None]
+    """Offset at which the snapshot that runs now started."""
+    snapshot_id: Mapped[str | None]
+
+
+class MissingValue(Base):
+    """Columns of a mirrored row whose stored value is not known."""
+
+    __tablename__ = "missing_value"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    columns: Mapped[list[str]]
+
+
+class SnapshotRow(Base):
+    """Rows that the snapshot that runs now has shown or a change has touched since it started."""
+
+    __tablename__ = "snapshot_row"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Gap(Base):
+    """A stretch of the source's history that may be missing from the context."""
+
+    __tablename__ = "gap"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    tables: Mapped[list[str]]
+    reason: Mapped[str]
+    event: Mapped[dict[str, Any]]
+    opened_at: Mapped[datetime] = _now()
+    closed_at: Mapped[datetime | None]
+    __table_args__ = (_one_of("state", ("open", "closed")),)
+
+
+class Receipt(Base):
+    """An action's mark, seen in the change log by the consumer."""
+
+    __tablename__ = "receipt"
+    action: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    log: Mapped[int]
+    offset: Mapped[int]
+    commit: Mapped[int]
+    rows: Mapped[int]
+    """Captured rows that its transaction changed."""
+    committed_at: Mapped[datetime]
+    seen_at: Mapped[datetime] = _now()
+
+
+class DeadLetter(Base):
+    """A message or event that could not be processed; the stream went on."""
+
+    __tablename__ = "dead_letter"
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    stage: Mapped[str]
+    kind: Mapped[str]
+    reason: Mapped[str]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    offset: Mapped[int]
+    digest: Mapped[str]
+    """SHA-256 of the payload, which stays in Kafka."""
+    subject: Mapped[str] = mapped_column(server_default="")
+    """What the problem is about: an event's subject, a trigger's name; part of the letter's identity."""
+    event: Mapped[dict[str, Any] | None]
+    state: Mapped[str] = mapped_column(server_default="open")
+    attempts: Mapped[int] = mapped_column(server_default="1")
+    at: Mapped[datetime] = _now()
+    __table_args__ = (
+        _one_of("state", ("open", "retried", "discarded")),
+        Index("dead_letter_place_key", "topic", "partition", "offset", "stage", "kind", "subject", unique=True),
+    )
+
+
+class PartitionPosition(Base):
+    """How far the agent has read a partition of a context topic: the reader's rule."""
+
+    __tablename__ = "partition_position"
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    log: Mapped[int]
+    offset: Mapped[int]
+    seq: Mapped[int]
+    kafka_offset: Mapped[int]
+    """Where to read on in the context topic itself."""
+    epoch: Mapped[int]
+    owner: Mapped[str]
+    clock: Mapped[datetime | None]
+    updated_at: Mapped[datetime] = _now()
+
+
+class Activation(Base):
+    """One trigger met for one key at one position; written once."""
+
+    __tablename__ = "activation"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    trigger: Mapped[str]
+    source: Mapped[str]
+    event_id: Mapped[str]
+    subject: Mapped[str]
+    key: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    depth: Mapped[int]
+    event: Mapped[dict[str, Any]]
+    committed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = _now()
+    __table_args__ = (
+        _one_of("state", states.ACTIVATION),
+        Index("activation_trigger_idx", "trigger", "created_at"),
+        Index("activation_subject_idx", "subject"),
+    )
+
+
+class TriggerCount(Base):
+    """What conditions came to, per trigger."""
+
+    __tablename__ = "trigger_count"
+    trigger: Mapped[str] = mapped_column(primary_key=True)
+    outcome: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    last_event: Mapped[str]
+    last_at: Mapped[datetime] = _now()
+
+
+class Run(Base):
+    """One execution of an agent for an activation."""
+
+    __tablename__ = "run"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    activation: Mapped[str] = mapped_column(ForeignKey("wake.activation.id"))
+    agent: Mapped[str]
+    trigger: Mapped[str]
+    key: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    run_at: Mapped[datetime] = _now()
+    lease_by: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    error: Mapped[str | None]
+    model: Mapped[str | None]
+    decision: Mapped[dict[str, Any] | None]
+    tokens_in: Mapped[int] = mapped_column(server_default="0")
+    tokens_out: Mapped[int] = mapped_column(server_default="0")
+    cost: Mapped[float] = mapped_column(server_default="0")
+    model_ms: Mapped[float] = mapped_column(server_default="0")
+    config_digest: Mapped[str | None]
+    created_at: Mapped[datetime] = _now()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    __table_args__ = (
+        _one_of("state", states.RUN),
+        Index("run_claim_idx", "run_at", postgresql_where=sql("state in ('pending', 'running')")),
+        Index("run_activation_idx", "activation"),
+    )
+
+
+class RunStep(Base):
+    """What a run asked and was answered, stored before the next step."""
+
+    __tablename__ = "run_step"
+    run: Mapped[str] = mapped_column(ForeignKey("wake.run.id"), primary_key=True)
+    step: Mapped[str] = mapped_column(primary_key=True)
+    """`lookup:seats`, `prompt`, `model:1`, `model:2` …"""
+    request: Mapped[dict[str, Any] | None]
+    response: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    tokens_in: Mapped[int] = mapped_column(server_default="0")
+    tokens_out: Mapped[int] = mapped_column(server_default="0")
+    ms: Mapped[float] = mapped_column(server_default="0")
+    at: Mapped[datetime] = _now()
+
+
+class Action(Base):
+    """One effect that a run proposed."""
+
+    __tablename__ = "action"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    run: Mapped[str] = mapped_column(ForeignKey("wake.run.id"))
+    number: Mapped[int]
+    name: Mapped[str]
+    kind: Mapped[str]
+    state: Mapped[str]
+    bound: Mapped[dict[str, Any]]
+    chosen: Mapped[dict[str, Any]]
+    arguments: Mapped[dict[str, Any]]
+    """What the model wrote freely."""
+    effect: Mapped[dict[str, Any]]
+    """The statement or request with its values, as it will be executed."""
+    reason: Mapped[str | None]
+    """Why it is in its state."""
+    approval: Mapped[str]
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+    decision_reason: Mapped[str | None]
+    depth: Mapped[int]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    run_at: Mapped[datetime] = _now()
+    lease_by: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    intent: Mapped[dict[str, Any] | None]
+    """Recorded before the effect: for SQL the xid, backend, system identifier and timeline."""
+    result: Mapped[dict[str, Any] | None]
+    executed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = _now()
+    __table_args__ = (
+        _one_of("state", states.ACTION),
+        Index("action_run_idx", "run", "number", unique=True),
+        Index("action_claim_idx", "run_at", postgresql_where=sql("state in ('approved', 'executing')")),
+        Index("action_state_idx", "state", "created_at"),
+    )
+
+
+class Operator(Base):
+    """A person, and the hash of their token."""
+
+    __tablename__ = "operator"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = _now()
+    revoked_at: Mapped[datetime | None]
+
+
+class Audit(Base):
+    """Who did what to which, and why."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = _now()
+    who: Mapped[str]
+    what: Mapped[str]
+    ids: Mapped[list[str]]
+    reason: Mapped[str | None]
+
+
+class GuardEvent(Base):
+    """What the guard saw and did."""
+
+    __tablename__ = "guard_event"
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = _now()
+    source: Mapped[str] = mapped_column(index=True)
+    what: Mapped[str]
+    detail: Mapped[str]

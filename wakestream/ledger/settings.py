@@ -1,0 +1,44 @@
+"""What the ledger remembers for itself: the key of its marks, the key of its masks, the role of the lookups."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import psycopg
+
+MARK_KEY = "mark_key"
+MASK_KEY = "mask_key"
+LOOKUPS_ROLE = "lookups_role"
+
+
+def ensure_keys(connection: psycopg.Connection[Any]) -> None:
+    """Make the keys of a new ledger; those of an old one stay."""
+    with connection.cursor() as cursor:
+        for name in (MARK_KEY, MASK_KEY):
+            cursor.execute(
+                "insert into wake.setting (name, value) values (%s, %s) on conflict do nothing",
+                (name, secrets.token_hex(32)),
+            )
+
+
+def read(connection: psycopg.Connection[Any], name: str) -> str | None:
+    """One setting, or None."""
+    row = connection.execute("select value from wake.setting where name = %s", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def write(connection: psycopg.Connection[Any], name: str, value: str) -> None:
+    """Set one setting."""
+    connection.execute(
+        "insert into wake.setting (name, value) values (%s, %s) on conflict (name) do update set value = excluded.value",
+        (name, value),
+    )
+
+
+def key(connection: psycopg.Connection[Any], name: str) -> bytes:
+    """A key's bytes; the ledger has it since `apply`."""
+    value = read(connection, name)
+    if value is None:
+        raise LookupError(f"the ledger has no {name}; run `wake apply`")
+    return bytes.fromhex(value)
