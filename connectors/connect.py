@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 PROBE_TIMEOUT = 10.0  # seconds for one look at a status while waiting
-FAILED_FOR = 2.0  # seconds a failure must last to be believed: right after a restart the old one still shows
+STEADY_FOR = 1.5  # seconds that RUNNING or FAILED must last: after a change the state before it shows for a moment
 
 
 class Connect(Rest):
@@ -69,14 +69,16 @@ class Connect(Rest):
         return until(self._clock, probe, wait_s, lambda: f"the first status of connector {name}")
 
     def wait_running(self, name: str, timeout_s: float = 60.0) -> types.Status:
-        """Wait until the connector and all its tasks run. ConnectorFailed tells why they do not."""
+        """Wait until the connector and all its tasks run, for a moment at least. ConnectorFailed tells why they do not."""
         watch = _Watch(name, self._clock)
 
         def probe() -> types.Status | None:
             status = self._seen(watch)
-            if status is not None and watch.failed_long():
+            if status is None or not watch.steady:
+                return None
+            if status.failure:
                 raise _failed(status)
-            return status if status is not None and status.running else None
+            return status if status.running else None
 
         try:
             return until(self._clock, probe, timeout_s, lambda: f"RUNNING of connector {watch.label}")
@@ -136,21 +138,25 @@ class _Watch:
         self.name = name
         self.last: types.Status | None = None
         self._clock = clock
-        self._failed_since: float | None = None
+        self._since = clock.monotonic()
 
     @property
     def label(self) -> str:
         return self.last.label if self.last else f"{self.name}, which has no status yet"
 
-    def note(self, status: types.Status) -> None:
-        self.last = status
-        if status.failure is None:
-            self._failed_since = None
-        elif self._failed_since is None:
-            self._failed_since = self._clock.monotonic()
+    @property
+    def steady(self) -> bool:
+        """Running, failed or neither, it has been so for a while."""
+        return self._clock.monotonic() - self._since >= STEADY_FOR
 
-    def failed_long(self) -> bool:
-        return self._failed_since is not None and self._clock.monotonic() - self._failed_since >= FAILED_FOR
+    def note(self, status: types.Status) -> None:
+        if self.last is None or _verdict(self.last) != _verdict(status):
+            self._since = self._clock.monotonic()
+        self.last = status
+
+
+def _verdict(status: types.Status) -> tuple[bool, bool]:
+    return status.running, status.failure is not None
 
 
 def _failed(status: types.Status) -> ConnectorFailed:
