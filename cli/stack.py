@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The local stack: PostgreSQL, Kafka, and Connect with Debezium.", no_args_is_help=True)
 
-HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="WAKE_HOME", help="State directory.", show_default="./.wake", show_envvar=True)
-]
+HomeOption = Annotated[Path, typer.Option("--home", envvar="WAKE_HOME", help="State directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DEFAULT_HOME = Path(".wake")
 

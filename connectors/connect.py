@@ -69,7 +69,7 @@ class Connect(Rest):
         return until(self._clock, probe, wait_s, lambda: f"the first status of connector {name}")
 
     def wait_running(self, name: str, timeout_s: float = 60.0) -> types.Status:
-        """Wait until the connector and all its tasks run, for a moment at least. ConnectorFailed tells why they do not."""
+        """Wait until the connector and all its tasks run and keep running. ConnectorFailed tells why they do not."""
         watch = _Watch(name, self._clock)
 
         def probe() -> types.Status | None:
@@ -83,9 +83,11 @@ class Connect(Rest):
         try:
             return until(self._clock, probe, timeout_s, lambda: f"RUNNING of connector {watch.label}")
         except StillWaiting:
-            if watch.last is not None and watch.last.failure:
+            if watch.last is None or not (watch.last.failure or watch.last.running):
+                raise
+            if watch.last.failure:
                 raise _failed(watch.last) from None
-            raise
+            return watch.last
 
     def stop_and_wait(self, name: str, timeout_s: float = 60.0) -> types.Status:
         """Stop the connector and wait until it is STOPPED and has no tasks: its slot and its sessions are free."""

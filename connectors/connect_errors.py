@@ -31,6 +31,7 @@ from wakestream.errors import ConfigurationError, FatalError, RefusedError, Tran
 _INVALID = re.compile(
     r"configuration is invalid and contains the following \d+ error\(s\):\n(?P<problems>.*)", re.DOTALL
 )
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _NO_TASK = re.compile("(No status found for|Unknown) task")
 _NO_PLUGIN = "Failed to find any class that implements Connector"
 _CHECK_URL = "check that connect.url is the REST listener of a Kafka Connect of 3.9 or newer"
@@ -163,6 +164,8 @@ def from_response(response: requests.Response, url: str, call: str, *, name: str
         return RefusedError(f"{where} The worker's topic.tracking settings decide that.")
     if status in (401, 403, 407):
         return ConnectDenied(f"{where}; check the credentials in connect.url")
+    if message is None and status == requests.codes.bad_request and _from_jetty(response):
+        return RefusedError(where)  # Its web server itself, for instance a name with a slash in it.
     if message is None or status not in (400, 404):
         return NotConnect(f"{where}; {_CHECK_URL}")
     if status == requests.codes.bad_request:
@@ -178,8 +181,11 @@ def not_understood(url: str, call: str, why: str) -> NotConnect:
 
 def starting(response: requests.Response) -> bool:
     """The worker's listener is up and its REST application is not: its web server answers 404 in HTML to anything."""
-    from_jetty = response.headers.get("Server", "").startswith("Jetty") or b"Powered by Jetty" in response.content
-    return response.status_code == requests.codes.not_found and from_jetty and _message(response) is None
+    return response.status_code == requests.codes.not_found and _from_jetty(response) and _message(response) is None
+
+
+def _from_jetty(response: requests.Response) -> bool:
+    return response.headers.get("Server", "").startswith("Jetty") or b"Powered by Jetty" in response.content
 
 
 def _bad_request(message: str, where: str, name: str | None) -> WakeError:
@@ -209,7 +215,7 @@ def _reason(exc: rx.RequestException) -> str:
     inner = exc.args[0] if exc.args else exc
     if isinstance(inner, MaxRetryError) and inner.reason is not None:
         inner = inner.reason
-    return _line(str(inner)).rsplit(": ", 1)[-1] or type(exc).__name__
+    return _ERRNO.sub("", _line(str(inner)).rsplit(": ", 1)[-1]) or type(exc).__name__
 
 
 def _unsent(exc: rx.RequestException) -> bool:

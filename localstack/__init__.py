@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+from wakestream.errors import ConfigurationError
+
+if find_spec("psutil") is None:
+    raise ConfigurationError("the local stack needs packages that are not installed: pip install 'wakestream[local]'")
+
 from localstack.home import default_home, secrets_path
 from localstack.parts import PART_NAMES, PartName
 from localstack.stack import PartStatus, Stack

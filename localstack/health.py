@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
 from localstack import processes
-from localstack.parts import Part
 from wakestream.errors import FatalError
 
 POLL_INTERVAL = 0.1  # seconds
@@ -17,17 +17,35 @@ TELLING = re.compile(r"\b(ERROR|FATAL|PANIC|Caused by|Exception|HINT)\b|OutOfMem
 TAIL = 256 * 1024  # bytes of a log that are looked at
 
 
-def wait(part: Part, process: psutil.Process | None, log: Path) -> None:
+class Server(Protocol):
+    """What can be waited for."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def patience(self) -> float:
+        """Seconds it may take to come up."""
+        ...
+
+    def check(self) -> str | None:
+        """Ask it once; None when it serves, else why it does not yet."""
+        ...
+
+
+def wait(server: Server, process: psutil.Process | None, log: Path) -> None:
     """Return when the part serves; raise with its last telling log lines when it ends or takes too long."""
-    deadline = time.monotonic() + part.patience
+    deadline = time.monotonic() + server.patience
     while process is not None and processes.is_alive(process):
-        reason = part.check()
+        reason = server.check()
         if reason is None:
             return
         if time.monotonic() > deadline:
-            raise FatalError(f"{part.name} did not come up within {part.patience:.0f} s ({reason}).{quote(log)}")
+            raise FatalError(f"{server.name} did not come up within {server.patience:.0f} s ({reason}).{quote(log)}")
         time.sleep(POLL_INTERVAL)
-    raise FatalError(f"{part.name} ended while it was starting.{quote(log)}")
+    raise FatalError(f"{server.name} ended while it was starting.{quote(log)}")
 
 
 def quote(log: Path, count: int = 6) -> str:

@@ -8,7 +8,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict, cast
@@ -78,9 +78,9 @@ class Home:
         ports = state["ports"]
         changed: set[str] = set()
         for name in PORT_NAMES:
-            if name in ports and (name in in_use or _is_free(ports[name])):
+            if name in ports and (name in in_use or is_free(ports[name])):
                 continue
-            ports[name] = _free_port(set(ports.values()))
+            ports[name] = free_port(set(ports.values()))
             changed.add(name)
         if changed:
             self._write(state)
@@ -114,7 +114,8 @@ class Home:
         new.replace(self._file)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on this port of the loopback interface."""
     with socket.socket() as probe:
         # What a server of ours left in TIME_WAIT does not keep the same server from listening again.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -125,8 +126,9 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port(taken: set[int]) -> int:
+def free_port(taken: Collection[int] = ()) -> int:
+    """Return a port of the loopback interface that nobody listens on."""
     for port in random.sample(range(*PORT_RANGE), 500):
-        if port not in taken and _is_free(port):
+        if port not in taken and is_free(port):
             return port
     raise FatalError(f"no free port found on 127.0.0.1 between {PORT_RANGE[0]} and {PORT_RANGE[1]}")

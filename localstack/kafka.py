@@ -21,6 +21,9 @@ from wakestream.errors import FatalError
 MAX_MESSAGE = 16 * 1024**2  # bytes
 HEAP = "512m"
 BROKER_SETTINGS = {
+    # A killed broker registers again only when its old session has ended; the default is 9 s.
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "1000",
     "auto.create.topics.enable": "false",
     "message.max.bytes": str(MAX_MESSAGE),
     "replica.fetch.max.bytes": str(MAX_MESSAGE),

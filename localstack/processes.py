@@ -16,6 +16,7 @@ import psutil
 
 CLOCK_TOLERANCE = 2.0  # seconds; the system derives a process' start time from a clock that is adjusted
 POLL_INTERVAL = 0.02  # seconds
+FREEZING = 5.0  # seconds, at most, until a signal has reached every thread
 # A detached child of a shell that ends at once: nobody has to reap it, and it outlives the command that started it.
 LAUNCHER = '"$@" >&2 </dev/null & echo $!'
 
@@ -97,7 +98,10 @@ def identity(user: str | None) -> _Identity:
 def is_alive(process: psutil.Process) -> bool:
     """Say whether a process runs; one that is dead and not yet reaped does not."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if process.status() == psutil.STATUS_ZOMBIE:
+            # A killed JVM is a zombie at once, but holds its port and its files until its last thread has gone.
+            return process.num_threads() > 1
+        return process.is_running()
     except psutil.NoSuchProcess:
         return False
 
@@ -149,6 +153,21 @@ def send(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
             process.send_signal(number)
         except psutil.NoSuchProcess:
             continue
+
+
+def pause(process: psutil.Process) -> None:
+    """Freeze a process and its descendants, and wait until they are."""
+    send([process], signal.SIGSTOP)  # first, so that it makes no more children
+    family = tree(process)
+    send(family, signal.SIGSTOP)
+    deadline = time.monotonic() + FREEZING
+    while not all(is_paused(member) or not is_alive(member) for member in family) and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL)
+
+
+def resume(process: psutil.Process) -> None:
+    """Let a frozen process and its descendants go on."""
+    send(tree(process), signal.SIGCONT)
 
 
 def kill_tree(process: psutil.Process) -> None:

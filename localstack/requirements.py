@@ -12,7 +12,8 @@ from pathlib import Path
 from wakestream.errors import ConfigurationError
 
 JAVA_MINIMUM = 17
-DISK_NEEDED = 2 * 1024**3  # bytes
+GB = 1024**3  # bytes
+DISK_NEEDED = 2 * GB
 JAVA_HINT = (
     "install one (Debian, Ubuntu: apt-get install default-jre-headless; Fedora: dnf install java-21-openjdk-headless; "
     "macOS: brew install openjdk) or set JAVA_HOME"
@@ -58,14 +59,13 @@ def find_postgres() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def check_disk(directory: Path) -> None:
+def check_disk(directory: Path, needed: int = DISK_NEEDED) -> None:
     """Refuse a file system with less room than a stack needs."""
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    if free < DISK_NEEDED:
-        needed, left = DISK_NEEDED / 1024**3, free / 1024**3
+    if free < needed:
         raise ConfigurationError(
-            f"{needed:.0f} GB of free disk space are needed and {existing} has {left:.1f} GB: free some, or choose "
+            f"{needed / GB:.1f} GB of disk space are needed and {existing} has {free / GB:.1f}: free some, or choose "
             "another place (WAKE_HOME for the state, XDG_CACHE_HOME for downloads)"
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +12,9 @@ from typing import Literal
 
 import psutil
 
-from localstack import connect, health, jars, kafka, model_server, postgres, processes, requirements
+from localstack import connect, health, jars, kafka, postgres, processes, requirements
 from localstack.home import PORT_NAMES, Home
+from localstack.model_server import ModelServer
 from localstack.parts import PART_NAMES, Part, PartName
 from localstack.processes import PidFile
 from wakestream.errors import FatalError, RefusedError, WakeError
@@ -80,6 +80,7 @@ class Stack:
     def down(self, *, wipe: bool = False, report: Report = _tell_nobody) -> None:
         """Stop what `up` started, and nothing else. With `wipe`, remove its data too."""
         if not self.home.exists():
+            report(f"there is no local stack in {self.home.path}")
             return
         with self.home.lock():
             for names in STOP_ORDER:
@@ -108,7 +109,7 @@ class Stack:
         token = self.home.path / "token"
         if token.exists():
             variables["WAKE_TOKEN"] = token.read_text().strip()
-        model = model_server.served_url(self.home.path)
+        model = ModelServer(self.home.path).url()
         if model is not None:
             variables["MODEL_URL"] = model
         return variables
@@ -129,13 +130,11 @@ class Stack:
 
     def pause(self, name: PartName) -> None:
         """Freeze a part with all its processes: its connections stay open and nothing answers."""
-        process = self._running(name)
-        processes.send([process], signal.SIGSTOP)  # first, so that it makes no more children
-        processes.send(processes.tree(process), signal.SIGSTOP)
+        processes.pause(self._running(name))
 
     def resume(self, name: PartName) -> None:
         """Let a frozen part go on."""
-        processes.send(processes.tree(self._running(name)), signal.SIGCONT)
+        processes.resume(self._running(name))
 
     def _bring_all_up(self, report: Report) -> None:
         """Start all at once: Connect takes longest to load and needs the broker only at the end of it."""
@@ -155,7 +154,7 @@ class Stack:
         if process is None:
             process = self._start(part)
         elif processes.is_paused(process):
-            processes.send(processes.tree(process), signal.SIGCONT)
+            processes.resume(process)
         if needed is not None and needed.exception() is not None:
             return  # it cannot come up, and the one it needs says why
         health.wait(part, process, self._log(part.name))
@@ -181,8 +180,7 @@ class Stack:
         for process in running.values():
             processes.stop(process, part.stop_signal, STOP_PATIENCE)
         self._pid_file(part.name).remove()
-        if running:
-            report(f"{part.name}: stopped")
+        report(f"{part.name}: {'stopped' if running else 'was not running'}")
 
     def _assign_ports(self, report: Report) -> None:
         running = {name for name in PART_NAMES if self._process(name) is not None}

@@ -15,7 +15,9 @@ Types = Mapping[str, str]
 Program = Callable[[dict[str, object]], object]
 """Takes the variables' values and gives the result; raises `EvaluationError`."""
 
-_ISSUE = re.compile(r"^(?:INVALID_ARGUMENT: )?ERROR: <input>:(\d+):(\d+): (.*?)(?: \[INVALID_ARGUMENT\])?$", re.MULTILINE)
+_ISSUE = re.compile(
+    r"^(?:INVALID_ARGUMENT: )?ERROR: <input>:(\d+):(\d+): (.*?)(?: \[INVALID_ARGUMENT\])?$", re.MULTILINE
+)
 _CODE = re.compile(r"^[A-Z_]+: ")
 
 # Wrapper types compare with null while they are checked, and refuse a null when run: hence DYN there.
@@ -55,15 +57,13 @@ def plan(text: str) -> cel_tree.Tree:
 
 
 def check(text: str, types: Types) -> str:
-    """Type-check a text and return its result's type: `BOOL`, `INT`, `DYN`, `LIST<STRING>` …"""
+    """Type-check a text and return its result's type, as in `BOOL`, `DYN` or `LIST<STRING>`."""
     return _compile(text, {name: _checked(type_) for name, type_ in types.items()}).return_type().name()
 
 
 def program(text: str, types: Types) -> Program:
     """Make a checked text ready to run. Only timestamps keep their type, and take no null."""
-    variables = {
-        name: cel.Type.TIMESTAMP if type_ == "timestamp" else cel.Type.DYN for name, type_ in types.items()
-    }
+    variables = {name: cel.Type.TIMESTAMP if type_ == "timestamp" else cel.Type.DYN for name, type_ in types.items()}
     evaluate = _compile(text, variables).eval
 
     def run(values: dict[str, object]) -> object:

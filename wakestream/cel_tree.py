@@ -1,4 +1,4 @@
-"""The syntax tree of a CEL expression, out of the protobuf bytes in which the engine gives it (`cel.expr.ParsedExpr`)."""
+"""The syntax tree of a CEL expression, out of the engine's protobuf bytes (`cel.expr.ParsedExpr`)."""
 
 from __future__ import annotations
 

@@ -1,19 +1,15 @@
-"""Finds what every name in an expression stands for, and refuses those that stand for nothing or may not be read here."""
+"""Finds what every name in an expression stands for; refuses those that stand for nothing or may not be read here."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from wakestream import condition_problems
 from wakestream.cel_tree import Call, Constant, Listing, Loop, Name, Select, Tree
 from wakestream.condition_problems import ConditionProblem, english
+from wakestream.condition_reading import EACH, Found, Path, Reading, type_of
 from wakestream.condition_scope import Document, ListOf, Node, Scalar, Scope
-
-EACH = None
-"""The step from a list to its elements."""
-Step = str | None
-Path = tuple[str, ...]
 
 _TYPE_NAMES = frozenset({"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"})
 _KNOWN_ROOTS = frozenset(
@@ -22,64 +18,20 @@ _KNOWN_ROOTS = frozenset(
         *("bound", "chosen", "event", "run", "args"),
     },
 )
+_DECIDING = frozenset({"_&&_", "_||_", "!_"})
 _COMPARING = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "_-_", "@in"})
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a part of the expression stands for."""
+def read(tree: Tree, scope: Scope, roots: Collection[str], where: str, *, plain: bool) -> Reading:
+    """Resolve every name of an expression; what is wrong is listed in `problems`.
 
-    node: Node
-    path: Path
-    """Of the variable in which it is."""
-    steps: tuple[Step, ...] = ()
-    """From that variable on, inside a list or a JSON value."""
-    inside: bool = False
-    """Inside a list or a JSON value: no variable of its own."""
-    alias: str = ""
-    """The name under which the type check knows a list element's field."""
-
-    @property
-    def whole(self) -> bool:
-        """A row or member as such; at run time only its columns exist as variables."""
-        return isinstance(self.node, Document) and not self.inside
-
-
-@dataclass(slots=True)
-class Reading:
-    """All that an expression reads, and how to have it type-checked."""
-
-    variables: dict[Path, Node] = field(default_factory=dict[Path, Node])
-    accesses: dict[tuple[Path, tuple[Step, ...]], None] = field(
-        default_factory=dict[tuple[Path, tuple[Step, ...]], None],
-    )
-    """Every value it looks at, to tell which of them was null; in order, without doubles."""
-    aliases: dict[str, str] = field(default_factory=dict[str, str])
-    """Further variables of the type check, with their types."""
-    edits: list[tuple[int, int, str]] = field(default_factory=list[tuple[int, int, str]])
-    """Offset, length and replacement: the text that is type-checked differs there."""
-    problems: list[tuple[int, str, str]] = field(default_factory=list[tuple[int, str, str]])
-    """Offset, message, suggestion."""
-    plain: Found | None = None
-    """What it is, where the whole expression is one path."""
-
-
-def type_of(node: Node, *, inside: bool = False) -> str:
-    """The type under which the engine checks a variable."""
-    if isinstance(node, Document):
-        return "dyn"
-    if isinstance(node, ListOf):
-        return "list<dyn>"
-    kind = {"json": "dyn", "timestamp": "text" if inside or node.array else "timestamp"}.get(node.kind, node.kind)
-    return f"list<{kind}>" if node.array else kind
-
-
-def read(text: str, tree: Tree, scope: Scope, roots: Collection[str], where: str) -> Reading:
-    """Resolve every name of an expression; what is wrong is listed in `problems`."""
-    resolver = _Resolver(text, scope, roots, where)
+    With `plain` an expression that is one path is only resolved, so it may also be a whole row.
+    """
+    resolver = _Resolver(scope, roots, where)
     found = resolver.resolve(tree, {})
-    resolver.reading.plain = found if _is_path(tree) else None
-    if found and not resolver.reading.plain:
+    if plain and _is_path(tree):
+        resolver.reading.plain = found
+    else:
         resolver.use(tree, found)
     return resolver.reading
 
@@ -87,24 +39,6 @@ def read(text: str, tree: Tree, scope: Scope, roots: Collection[str], where: str
 def problems(text: str, reading: Reading) -> list[ConditionProblem]:
     """What `read` found wrong, with its places."""
     return [condition_problems.problem_at(text, *problem) for problem in sorted(set(reading.problems))]
-
-
-def checked_text(text: str, reading: Reading) -> str:
-    """The text to be type-checked: fields of list elements under names of their own, so that they have types."""
-    parts, at = list[str](), 0
-    for offset, length, replacement in sorted(reading.edits):
-        parts += [text[at:offset], replacement]
-        at = offset + length
-    return "".join([*parts, text[at:]])
-
-
-def original_offset(reading: Reading, offset: int) -> int:
-    """A place in the checked text as one in the text that was written."""
-    for start, length, replacement in sorted(reading.edits):
-        if offset <= start:
-            break
-        offset -= min(len(replacement) - length, offset - start)
-    return offset
 
 
 def _is_path(tree: Tree) -> bool:
@@ -117,9 +51,8 @@ _Loops = Mapping[str, Found | None]
 
 
 class _Resolver:
-    def __init__(self, text: str, scope: Scope, roots: Collection[str], where: str) -> None:
+    def __init__(self, scope: Scope, roots: Collection[str], where: str) -> None:
         self.reading = Reading()
-        self._text = text
         self._scope = scope
         self._roots = roots
         self._where = where
@@ -145,13 +78,16 @@ class _Resolver:
         if found is None:
             return
         if found.whole:
-            name = ".".join(found.path)
-            first = next(iter(found.node.fields), "…") if isinstance(found.node, Document) else "…"
-            self._problem(tree, f"{name} is a whole row: name a column, as in {name}.{first}, or compare with null")
+            self._refuse_row(tree, found)
             return
         if found.alias:
             self.reading.aliases[found.alias] = type_of(found.node, inside=True)
         self._access(found)
+
+    def _refuse_row(self, tree: Tree, found: Found) -> None:
+        name = condition_problems.spelling(tree) or "this"
+        first = next(iter(found.node.fields), "…") if isinstance(found.node, Document) else "…"
+        self._problem(tree, f"{name} is a whole row: name a column, as in {name}.{first}, or compare with null")
 
     def _access(self, found: Found) -> None:
         self.reading.variables[found.path] = self._node_at(found.path)
@@ -169,8 +105,8 @@ class _Resolver:
         self.use(tree, found)
         return found
 
-    def _problem(self, tree: Tree, message: str, suggestion: str = "") -> None:
-        self.reading.problems.append((_start(tree), message, suggestion))
+    def _problem(self, tree: Tree, message: str, suggestion: str = "", *, offset: int | None = None) -> None:
+        self.reading.problems.append((_start(tree) if offset is None else offset, message, suggestion))
 
     def _name(self, tree: Name, loops: _Loops) -> Found | None:
         name = tree.name
@@ -202,15 +138,14 @@ class _Resolver:
             return None
         if tree.test_only and isinstance(operand.node, Document):
             path = f"{condition_problems.spelling(tree.operand)}.{tree.field}"
-            self._problem(tree, f"has({path}): it is always there, if only as null; write {path} != null", f"{path} != null")
+            right = f"{path} != null"
+            self._problem(tree.operand, f"has({path}): it is always there, if only as null; write {right}", right)
             return None
         if isinstance(operand.node, Document):
             return self._field(tree, operand, operand.node, loops)
         if isinstance(operand.node, Scalar) and operand.node.kind == "json" and not operand.node.array:
             self.use(tree.operand, operand)
-            below = operand if tree.test_only else replace(operand, steps=(*operand.steps, tree.field), inside=True)
-            self._access(below)
-            return below
+            return None if tree.test_only else self._below(operand, tree.field)
         what = "a list: use exists, all, filter or [0]" if _is_list(operand.node) else "one value and has no fields"
         self._problem(tree, f"{condition_problems.spelling(tree.operand) or 'this'} is {what}")
         return None
@@ -218,7 +153,9 @@ class _Resolver:
     def _field(self, tree: Select, operand: Found, document: Document, loops: _Loops) -> Found | None:
         node = document.fields.get(tree.field)
         if node is None:
-            self._problem(tree, *_unknown_field(condition_problems.spelling(tree.operand), tree.field, document))
+            path = condition_problems.spelling(tree.operand)
+            offset = None if path else tree.offset + 1  # what stands before it is too much to repeat
+            self._problem(tree, *_unknown_field(path, tree.field, document), offset=offset)
             return None
         if not operand.inside:
             return Found(node, (*operand.path, tree.field))
@@ -234,8 +171,10 @@ class _Resolver:
         if tree.function == "_[_]":
             return self._index(tree, loops)
         found = [self._value(arg, loops) for arg in tree.args]
-        if tree.function in _COMPARING:
-            for arg, one in zip(tree.args, found, strict=True):
+        for arg, one in zip(tree.args, found, strict=True):
+            if one and one.inside and isinstance(one.node, Document) and tree.function in _DECIDING:
+                self._refuse_row(arg, one)
+            if tree.function in _COMPARING:
                 self._refuse_bare_timestamp(arg, one)
         return next((one for one in found[1:] if one), None) if tree.function == "_?_:_" else None
 
@@ -269,17 +208,21 @@ class _Resolver:
             return None
         self.use(tree.args[0], operand)
         if operand and not _is_list(operand.node) and isinstance(index, Constant) and isinstance(index.value, str):
-            below = replace(operand, steps=(*operand.steps, index.value), inside=True)
-            self._access(below)
-            return below
+            return self._below(operand, index.value)
         return _element(operand)
+
+    def _below(self, operand: Found, name: str) -> Found:
+        """A member of a JSON value."""
+        found = replace(operand, steps=(*operand.steps, name), inside=True)
+        self._access(found)
+        return found
 
     def _listing(self, tree: Listing, loops: _Loops) -> Found | None:
         found = [self._value(element, loops) for element in tree.elements]
         first = next((one for one in found if one and isinstance(one.node, Document)), None)
         if tree.map or first is None or not isinstance(first.node, Document):
             return None
-        return replace(first, node=ListOf(first.node), steps=first.steps[:-1], inside=True, alias="")
+        return replace(first, node=ListOf(first.node), inside=True, alias="", made=True)
 
     def _loop(self, tree: Loop, loops: _Loops) -> Found | None:
         if tree.variable in _KNOWN_ROOTS or tree.variable in self._scope.roots:
@@ -288,7 +231,7 @@ class _Resolver:
         over = self._value(tree.over, loops)
         element = _element(over)
         if element and isinstance(element.node, Document):
-            element = replace(element, alias=f"element__{len(self.reading.edits)}_{tree.offset}")
+            element = replace(element, alias=f"element__{tree.offset}")
         inner = {**loops, tree.variable: element, tree.accumulator: None}
         for part in (tree.initial, tree.condition):
             self._value(part, inner)
@@ -306,8 +249,8 @@ class _Resolver:
 
 def _start(tree: Tree) -> int:
     """Where a part begins; the offset of a path or an operator is that of its middle."""
-    while isinstance(tree, Select):
-        tree = tree.operand
+    if isinstance(tree, Select | Call):
+        return min(part.offset for part in condition_problems.walk(tree))
     return tree.offset
 
 
@@ -332,16 +275,19 @@ def _element(found: Found | None) -> Found | None:
         node = Scalar(found.node.base)
     else:
         return None
-    return replace(found, node=node, steps=(*found.steps, EACH), inside=True, alias="")
+    steps = found.steps if found.made else (*found.steps, EACH)
+    return replace(found, node=node, steps=steps, inside=True, alias="", made=False)
 
 
 def _unknown_field(operand: str | None, name: str, document: Document) -> tuple[str, str]:
     prefix = f"{operand}." if operand else ""
+    path = prefix + condition_problems.written(name)
     if name in document.withheld:
-        return f"{prefix}{name}: excluded or masked in {document.label}, so it cannot be read here", ""
+        return f"{path}: excluded or masked in {document.label}, so it cannot be read here", ""
     kind = "column" if "." in document.label else "field"
-    what = f"{prefix}{name}: no such {kind} in {document.label}"
+    what = f"{path}: no such {kind} in {document.label}"
     if near := condition_problems.nearest(name, document.fields):
-        return f"{what}; did you mean {prefix}{near}?", f"{prefix}{near}"
+        meant = prefix + condition_problems.written(near)
+        return f"{what}; did you mean {meant}?", meant
     known = ", ".join(list(document.fields)[:8]) + (", …" if len(document.fields) > 8 else "")
     return f"{what}; it has {known}", ""

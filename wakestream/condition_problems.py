@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from wakestream import cel_engine, errors
 from wakestream.cel_tree import Call, Constant, Listing, Loop, Name, Select, Tree
 
+_PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class ConditionProblem:
@@ -51,6 +53,11 @@ def english(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def written(name: str) -> str:
+    """A column's name as a condition writes it."""
+    return name if _PLAIN.fullmatch(name) and name not in ("in", "true", "false", "null") else f"`{name}`"
+
+
 def spelling(tree: Tree) -> str | None:
     """A path or a literal as one writes it; None for anything larger."""
     match tree:
@@ -58,7 +65,9 @@ def spelling(tree: Tree) -> str | None:
             return tree.name
         case Select(test_only=False):
             operand = spelling(tree.operand)
-            return operand and f"{operand}.{tree.field}"
+            return operand and f"{operand}.{written(tree.field)}"
+        case Call(function="_[_]", args=(of, index)):
+            return f"{spelling(of)}[{spelling(index)}]" if spelling(of) and spelling(index) else None
         case Constant(value=bytes()):
             return None
         case Constant():
@@ -79,8 +88,18 @@ _WORDS = {
     "null_type": "null",
     "dyn": "a JSON value",
 }
-_RESULTS = {"BOOL": "bool", "INT": "int", "UINT": "uint", "DOUBLE": "double", "STRING": "string", "BYTES": "bytes"}
-_RESULTS |= {"TIMESTAMP": "google.protobuf.Timestamp", "DURATION": "google.protobuf.Duration", "DYN": "dyn"}
+_RESULTS = {
+    "BOOL": "bool",
+    "INT": "int",
+    "UINT": "uint",
+    "DOUBLE": "double",
+    "STRING": "string",
+    "BYTES": "bytes",
+    "TIMESTAMP": "google.protobuf.Timestamp",
+    "DURATION": "google.protobuf.Duration",
+    "NULL": "null_type",
+    "DYN": "dyn",
+}
 _FUNCTIONS = (
     *("size", "contains", "startsWith", "endsWith", "matches", "timestamp", "duration", "int", "double", "string"),
     *("bool", "dyn", "type", "all", "exists", "exists_one", "filter", "map", "has", "getFullYear", "getMonth"),
@@ -134,6 +153,10 @@ def syntax_problem(text: str, refusal: cel_engine.EngineRefusal) -> ConditionPro
         return problem_at(text, issue.offset, "syntax: the text that begins here does not end")
     if found:
         return problem_at(text, issue.offset, f"syntax: unexpected {token}")
+    if word := re.search(r"no viable alternative at input '\.(\w+)'", what):
+        return problem_at(
+            text, issue.offset, f"syntax: {word[1]} is a word of the language: write `{word[1]}`", f"`{word[1]}`"
+        )
     return problem_at(text, issue.offset, f"syntax: {what.split(' expecting {')[0]}")
 
 
@@ -142,25 +165,27 @@ def type_problem(text: str, tree: Tree, offset: int, message: str) -> ConditionP
     if found := _OVERLOAD.match(message):
         return _overload(text, _calls(tree, found[1], offset), offset, found)
     if found := _UNDECLARED.match(message):
-        near = nearest(found[1], _FUNCTIONS)
-        known = f"did you mean {near}?" if near and near != found[1] else "see the reference of conditions"
-        if near == found[1]:
-            known = "its arguments are not of this form"
-        return problem_at(text, offset, f"{found[1]}: no such function; {known}", near or "")
+        return _undeclared(text, offset, found[1])
     if found := _SELECT.match(message):
         return problem_at(text, offset, f"{_words(found[1])} has no fields")
     if found := _RANGE.match(message):
-        return problem_at(text, offset, f"{_words(found[1])} cannot be gone through; all, exists and the like take lists")
+        return problem_at(
+            text, offset, f"{_words(found[1])} cannot be gone through; all, exists and the like take lists"
+        )
     return problem_at(text, offset, message)
+
+
+def _undeclared(text: str, offset: int, name: str) -> ConditionProblem:
+    if name in _FUNCTIONS:
+        return problem_at(text, offset, f"{name} does not take these arguments: see the reference of conditions")
+    if near := nearest(name, _FUNCTIONS):
+        return problem_at(text, offset, f"{name}: no such function; did you mean {near}?", near)
+    return problem_at(text, offset, f"{name}: no such function; see the reference of conditions")
 
 
 def _calls(tree: Tree, function: str, offset: int) -> Call | None:
     return next(
-        (
-            node
-            for node in walk(tree)
-            if isinstance(node, Call) and node.function == function and node.offset == offset
-        ),
+        (node for node in walk(tree) if isinstance(node, Call) and node.function == function and node.offset == offset),
         None,
     )
 
@@ -186,7 +211,10 @@ def walk(tree: Tree) -> Iterator[Tree]:
 def _overload(text: str, call: Call | None, offset: int, found: re.Match[str]) -> ConditionProblem:
     function, types = found[1], _split(found[2])
     args: list[Tree | None] = [*call.args] if call and len(call.args) == len(types) else [None] * len(types)
-    said = [f"{(arg and spelling(arg)) or _place(at)} is {_words(type_)}" for at, (arg, type_) in enumerate(zip(args, types, strict=True))]
+    said = [
+        f"{(arg and spelling(arg)) or _place(at)} is {_words(type_)}"
+        for at, (arg, type_) in enumerate(zip(args, types, strict=True))
+    ]
     if function in ("_&&_", "_||_", "!_", "_?_:_"):
         return problem_at(text, offset, _logic(function, said, types))
     if function == "@in":
@@ -259,7 +287,7 @@ def _literal(value: object, wanted: str) -> str | None:
             return "true" if value else "false"
         case "google.protobuf.Timestamp", str():
             return f'timestamp("{value}")' if "T" in value else 'timestamp("2026-01-31T00:00:00Z")'
-        case "google.protobuf.Duration", _:
+        case "google.protobuf.Duration", str() | int() | float():
             return 'duration("3h")'
         case _:
             return None

@@ -1,4 +1,4 @@
-"""What a condition may see: named roots, each a document of columns, members and lists, typed as PostgreSQL types them."""
+"""What a condition may see: named roots with columns, members and lists below them, typed as in PostgreSQL."""
 
 from __future__ import annotations
 

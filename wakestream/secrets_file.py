@@ -73,11 +73,11 @@ def _entries(path: Path) -> Iterator[tuple[str | None, str, str]]:
 
 def _logical_lines(path: Path) -> Iterator[str]:
     try:
-        natural = path.read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return
     pending: list[str] = []
-    for line in natural:
+    for line in text.removesuffix("\n").split("\n") if text else []:
         pending.append(line)
         comment = len(pending) == 1 and line.lstrip(" \t\f")[:1] in ("#", "!")
         if comment or not _CONTINUED.search(line):

@@ -3,16 +3,21 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 import pytest
 import requests
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from psycopg import sql
 
 from localstack import PART_NAMES, PartName, Stack
 from tests.harness.stack import SourceDatabase
+from wakestream import secrets_file
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +29,43 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     stack.down(wipe=True)
 
 
+@dataclass(frozen=True)
+class SourceRole:
+    """A role that replicates, with a password that is hard to write down."""
+
+    password: str
+    config: dict[str, str]
+
+
+@pytest.fixture
+def source_role(own: Stack) -> Generator[SourceRole]:
+    url = urlsplit(own.env()["POSTGRES_URL"])
+    password = "a=b:c#d!e\\f ${g} é€😀'\""
+    role = sql.SQL("create role capture login replication password {}").format(sql.Literal(password))
+    with psycopg.connect(url.geturl(), autocommit=True) as connection:
+        connection.execute(role)
+        config = {"database.hostname": "127.0.0.1", "database.port": str(url.port)}
+        yield SourceRole(password, {**config, "database.user": "capture", "database.dbname": "postgres"})
+        connection.execute("drop role capture")
+
+
 def pids(stack: Stack) -> dict[PartName, int | None]:
     return {part.part: part.pid for part in stack.status()}
+
+
+def serves(env: dict[str, str], name: PartName) -> bool:
+    """Say whether a part answers its own clients within a few seconds."""
+    try:
+        if name == "connect":
+            requests.get(f"{env['CONNECT_URL']}/connectors", timeout=2).raise_for_status()
+        elif name == "kafka":
+            AdminClient({"bootstrap.servers": env["KAFKA_BOOTSTRAP"]}).list_topics(timeout=2)
+        else:
+            url = env["POSTGRES_URL" if name == "source-db" else "LEDGER_URL"]
+            psycopg.connect(url, connect_timeout=2).close()
+    except (requests.RequestException, KafkaException, psycopg.OperationalError):
+        return False
+    return True
 
 
 def states(stack: Stack) -> dict[PartName, str]:
@@ -137,8 +177,9 @@ def test_a_lost_pid_file_does_not_double_a_part(own: Stack) -> None:
 def test_a_paused_part_does_not_answer_until_it_is_resumed(own: Stack, name: PartName) -> None:
     own.pause(name)
     assert states(own)[name] == "paused"
-    assert own._parts[name].check() is not None
+    assert not serves(own.env(), name)
     own.resume(name)
+    assert serves(own.env(), name)
     assert states(own) == ALL_RUN
 
 
@@ -152,10 +193,28 @@ def test_down_stops_its_own_and_nothing_else(stack: Stack, own: Stack) -> None:
     assert states(own) == ALL_RUN
 
 
-def test_connect_reads_a_secret_from_its_file_only(own: Stack, tmp_path: Path) -> None:
-    connector = "org.apache.kafka.connect.mirror.MirrorHeartbeatConnector"
-    assert own.home.secrets.stat().st_mode & 0o777 == 0o600
-    del connector, tmp_path
+def validation_errors(env: dict[str, str], config: dict[str, str]) -> list[str]:
+    """Let Connect validate a Debezium connector, which makes it log in to the database."""
+    connector = "io.debezium.connector.postgresql.PostgresConnector"
+    url = f"{env['CONNECT_URL']}/connector-plugins/{connector}/config/validate"
+    answer = requests.put(url, json={"connector.class": connector, "name": "secret", **config}, timeout=30).json()
+    return [error for setting in answer["configs"] for error in setting["value"]["errors"]]
+
+
+def test_connect_reads_secrets_from_its_file_and_from_nowhere_else(
+    own: Stack, source_role: SourceRole, tmp_path: Path
+) -> None:
+    own_env = own.env()
+    secrets = Path(own_env["CONNECT_SECRETS"])
+    elsewhere = tmp_path / "elsewhere.properties"
+    for file in (secrets, elsewhere):
+        secrets_file.write_properties(file, {"airline.password": source_role.password})
+    config = {**source_role.config, "topic.prefix": "secret", "plugin.name": "pgoutput"}
+    reference = "${{file:{}:airline.password}}"
+    assert validation_errors(own_env, {**config, "database.password": reference.format(secrets)}) == []
+    assert validation_errors(own_env, {**config, "database.password": reference.format(elsewhere)}) != []
+    secrets_file.remove_properties(secrets, "airline.")
+    assert validation_errors(own_env, {**config, "database.password": reference.format(secrets)}) != []
 
 
 def test_a_source_database_is_the_tests_own(source_database: SourceDatabase, env: dict[str, str]) -> None:

@@ -115,7 +115,8 @@ class MirrorState(Base):
     """The log in which its snapshot completed."""
     snapshot_from: Mapped[int | None]
     """Offset at which the snapshot that runs now started."""
-    snapshot_id: Mapped[str | None]
+    snapshot: Mapped[str | None]
+    """`fresh` into an empty mirror; `again` over one with rows, which then tracks what it has shown."""
 
 
 class MissingValue(Base):
@@ -123,6 +124,7 @@ class MissingValue(Base):
 
     __tablename__ = "missing_value"
     source: Mapped[str] = mapped_column(primary_key=True)
+    table: Mapped[str] = mapped_column(primary_key=True)
     subject: Mapped[str] = mapped_column(primary_key=True)
     columns: Mapped[list[str]]
 
@@ -132,6 +134,7 @@ class SnapshotRow(Base):
 
     __tablename__ = "snapshot_row"
     source: Mapped[str] = mapped_column(primary_key=True)
+    table: Mapped[str] = mapped_column(primary_key=True)
     subject: Mapped[str] = mapped_column(primary_key=True)
 
 

@@ -1,0 +1,147 @@
+"""The form that a model's answer must have for one event, and whether one has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, assert_never, cast
+
+import jsonschema_rs
+import msgspec
+
+from agent import json_text
+from wakestream.conditions import Failed, Given, Null, Undecided
+from wakestream.program import CompiledAgent
+from wakestream.program_actions import CompiledAction, CompiledChoice
+
+REASON_LENGTH = 300  # characters
+ERRORS_TOLD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One action that the model may propose for this event, with what there is to choose from."""
+
+    action: CompiledAction
+    choices: dict[str, list[dict[str, Any]]]
+    """Per choice, the elements that exist, in the event's order."""
+
+    def element(self, choice: str, key: Any) -> dict[str, Any]:
+        """The element that a key names: out of the event, never out of the model's words."""
+        name = self.action.choose[choice].key
+        return next(element for element in self.choices[choice] if element[name] == key)
+
+    def keys(self, choice: str) -> list[Any]:
+        """The keys that exist."""
+        name = self.action.choose[choice].key
+        return list(dict.fromkeys(element[name] for element in self.choices[choice]))
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """One action as the model wrote it, after the schema was checked."""
+
+    action: str
+    arguments: dict[str, Any]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """An answer that fits."""
+
+    reason: str
+    actions: list[Proposal]
+
+
+class AnswerError(Exception):
+    """The answer does not fit; each problem in words that the model can act on."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+def offers(agent: CompiledAgent, images: Mapping[str, Any], missing: tuple[str, ...]) -> dict[str, Offer]:
+    """The actions that this event allows; one whose list is empty or not known is not offered."""
+    found: dict[str, Offer] = {}
+    for name, action in agent.actions.items():
+        choices = {choice: _elements(each, images, missing) for choice, each in action.choose.items()}
+        if all(choices.values()):
+            found[name] = Offer(action, choices)
+    return found
+
+
+def _elements(choice: CompiledChoice, images: Mapping[str, Any], missing: tuple[str, ...]) -> list[dict[str, Any]]:
+    result = choice.source.evaluate(images, missing=missing)
+    match result:
+        case Given(value):
+            rows = cast("list[dict[str, Any]]", value) if isinstance(value, list) else []
+            return [row for row in rows if row.get(choice.key) is not None]
+        case Null() | Undecided() | Failed():
+            return []
+        case _:
+            assert_never(result)
+
+
+def schema(offered: Mapping[str, Offer]) -> dict[str, Any]:
+    """The JSON Schema of the answer: what can be said is only what exists."""
+    items = [_action_schema(name, offer) for name, offer in offered.items()]
+    actions: dict[str, Any] = {"type": "array", "maxItems": len(items)}
+    actions["items"] = {"anyOf": items} if items else {"type": "object"}
+    reason = {"type": "string", "maxLength": REASON_LENGTH}
+    return _object({"reason": reason, "actions": actions})
+
+
+def _action_schema(name: str, offer: Offer) -> dict[str, Any]:
+    arguments: dict[str, Any] = {choice: {"enum": [_plain(k) for k in offer.keys(choice)]} for choice in offer.choices}
+    arguments |= offer.action.settings.parameters
+    return _object({"action": {"const": name}, "arguments": _object(arguments)})
+
+
+def _plain(key: Any) -> Any:
+    """A key as the SDK can send it."""
+    return float(key) if isinstance(key, Decimal) else key
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def read(content: str, offered: Mapping[str, Offer], answer_schema: dict[str, Any]) -> Decision:
+    """The decision in an answer. Raises `AnswerError` with everything that is wrong with it."""
+    try:
+        value = json_text.load(content)
+    except msgspec.DecodeError as error:
+        raise AnswerError(f"the answer is not one JSON object: {error}") from error
+    errors = list(jsonschema_rs.validator_for(answer_schema).iter_errors(value))
+    if errors:
+        raise AnswerError(*(_describe(error, value, offered) for error in errors[:ERRORS_TOLD]))
+    decision = msgspec.convert(value, Decision)
+    names = [proposal.action for proposal in decision.actions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise AnswerError(*(f"action {name} is proposed twice; propose it once" for name in twice))
+    return decision
+
+
+def _describe(error: jsonschema_rs.ValidationError, value: Any, offered: Mapping[str, Offer]) -> str:
+    path = list(error.instance_path)
+    if path[:1] == ["actions"] and len(path) >= 2:
+        return _describe_action(value["actions"][path[1]], offered)
+    where = ".".join(str(part) for part in path) or "the answer"
+    return f"{where}: {error.message}"[:300]
+
+
+def _describe_action(proposed: Any, offered: Mapping[str, Offer]) -> str:
+    """What `anyOf` leaves unsaid: how a proposal breaks the one form that it wanted to have."""
+    proposal = cast("dict[str, Any]", proposed) if isinstance(proposed, dict) else {}
+    name = proposal.get("action")
+    if not isinstance(name, str) or name not in offered:
+        return f"there is no action {json_text.dump(name)}; there are: {', '.join(offered) or 'none'}"
+    validator = jsonschema_rs.validator_for(_action_schema(name, offered[name]))
+    errors = [f"{'.'.join(map(str, each.instance_path))}: {each.message}" for each in validator.iter_errors(proposal)]
+    return f"action {name}: {'; '.join(errors)}"[:300]

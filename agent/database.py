@@ -1,0 +1,76 @@
+"""The agent's connections to the ledger; psycopg's exceptions end here."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+
+from wakestream import ledger
+from wakestream.errors import FatalError, TransientError, WakeError
+
+Connection = psycopg.Connection[Any]
+
+_FATAL_CLASSES = {
+    "28",  # the role or its password
+    "3D",  # no such database
+    "3F",  # no such schema
+    "42",  # a statement of ours does not fit the schema, or the role may not
+}
+
+
+def convert(error: psycopg.Error, doing: str) -> WakeError:
+    """Our error for one of psycopg's, saying what was being done."""
+    state, text = error.sqlstate or "", str(error).strip()
+    if state[:2] in _FATAL_CLASSES or isinstance(error, psycopg.ProgrammingError | psycopg.NotSupportedError):
+        return FatalError(f"the ledger, {doing}: {text}")
+    return TransientError(f"the ledger, {doing}: {text}")
+
+
+class Ledger:
+    """One thread's connection to the ledger, opened when first needed and again after it was lost."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def transaction(self, doing: str, *, durable: bool = True) -> Generator[Connection]:
+        """A transaction; raises `TransientError` or `FatalError` for what psycopg raises in it.
+
+        `durable=False` is for what a crash of the ledger may take back without harm.
+        """
+        with self._lock:
+            connection = self._open()
+            try:
+                with connection.transaction():
+                    connection.execute(f"set local synchronous_commit = {'on' if durable else 'off'}")
+                    yield connection
+            except psycopg.Error as error:
+                self._drop_if_broken()
+                raise convert(error, doing) from error
+
+    def close(self) -> None:
+        """Close the connection; the next transaction opens another."""
+        with self._lock:
+            self._drop()
+
+    def _open(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = ledger.connect(self._url, name=self._name, autocommit=True)
+        return self._connection
+
+    def _drop_if_broken(self) -> None:
+        if self._connection is not None and (self._connection.closed or self._connection.broken):
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()

@@ -1,0 +1,94 @@
+"""Finds the triggers that an event may concern, from its head alone where that is enough."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from wakestream.errors import EventError
+from wakestream.events import Position
+from wakestream.program import CompiledTrigger
+
+_ROW_TYPES = frozenset({"row.inserted", "row.updated", "row.deleted", "entity.changed"})
+CLOCK = "context.clock"
+
+
+class GlanceData(msgspec.Struct, frozen=True, gc=False):
+    """The part of the data that decides who is concerned."""
+
+    position: Position
+    changed: tuple[str, ...] | None = None
+    missing: tuple[str, ...] = ()
+
+
+class Glance(msgspec.Struct, frozen=True, gc=False):
+    """An event without its images."""
+
+    type: str
+    subject: str
+    time: str
+    data: GlanceData
+
+
+_glances = msgspec.json.Decoder(Glance)
+
+
+def glance(payload: bytes) -> Glance:
+    """What can be said of an event at little cost. Raises `EventError` for what is no event."""
+    try:
+        return _glances.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EventError("not a context event", detail=str(error)) from error
+
+
+class _Watchers:
+    """The triggers of one table or entity."""
+
+    def __init__(self, triggers: list[CompiledTrigger]) -> None:
+        self.all = triggers
+        self._always: list[CompiledTrigger] = []
+        self._by_column: defaultdict[str, list[CompiledTrigger]] = defaultdict(list)
+        for trigger in triggers:
+            if trigger.settings.fire == "change" or not trigger.reads:
+                self._always.append(trigger)
+                continue
+            for column in {read.partition(".")[0] for read in trigger.reads}:
+                self._by_column[column].append(trigger)
+
+    def touched(self, changed: Iterable[str]) -> Iterator[CompiledTrigger]:
+        """Those for which the two images can differ in what they read."""
+        yield from self._always
+        columns = {path.partition(".")[0] for path in changed}
+        seen = set[str]()
+        for column in columns:
+            for trigger in self._by_column.get(column, ()):
+                if trigger.name not in seen:
+                    seen.add(trigger.name)
+                    yield trigger
+
+
+class Dispatch:
+    """The triggers of a program by what they watch."""
+
+    def __init__(self, triggers: Iterable[CompiledTrigger]) -> None:
+        grouped: defaultdict[tuple[str, str], list[CompiledTrigger]] = defaultdict(list)
+        for trigger in triggers:
+            grouped[trigger.source, trigger.subject].append(trigger)
+        self._watchers = {key: _Watchers(found) for key, found in grouped.items()}
+
+    def candidates(self, source: str, seen: Glance) -> list[CompiledTrigger]:
+        """The triggers for which the event has to be looked at whole.
+
+        `enter` and `leave` need two images that differ in what the condition reads. That can be told from `changed`
+        when it is there, which it is only where both images are known, unless something is missing in them.
+        """
+        if seen.type not in _ROW_TYPES:
+            return []
+        watchers = self._watchers.get((source, seen.subject.partition("/")[0]))
+        if watchers is None:
+            return []
+        if seen.data.changed is None or seen.data.missing:
+            return watchers.all
+        return list(watchers.touched(seen.data.changed))

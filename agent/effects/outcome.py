@@ -1,0 +1,79 @@
+"""What every kind of effect takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wakestream.events import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An action that this worker holds and is to bring about."""
+
+    id: str
+    """Also its idempotency key."""
+    name: str
+    effect: dict[str, Any]
+    """As it was shown to whoever approved it; nothing else is executed."""
+    cause: Cause
+    """What its mark or token says."""
+    intent: dict[str, Any] | None
+    """What an earlier attempt recorded before its effect, when that attempt was cut short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """It happened."""
+
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It surely did not happen, and trying again is a person's decision."""
+
+    reason: str
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """It surely did not happen, or may safely be repeated; the same effect later."""
+
+    reason: str
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Whether it happened cannot be told here: its receipt or a person says."""
+
+    reason: str
+
+
+Outcome = Succeeded | Failed | Again | Unknown
+Recorder = Callable[[dict[str, Any]], None]
+"""Stores the intent; when it returns, the intent is durable. Raises where this worker may not go on."""
+
+
+class Effect(Protocol):
+    """One kind of effect on the world."""
+
+    def execute(self, action: Pending, record: Recorder) -> Outcome:
+        """Bring it about; called by the worker that holds the action.
+
+        Call `record` before anything can happen that a crash would leave in doubt. Raise nothing but what `record`
+        raises.
+        """
+        ...
+
+    def settle(self, action: Pending, record: Recorder) -> Outcome:
+        """An earlier attempt was cut short after it recorded its intent: find out what became of it.
+
+        Brings it about again where it surely did not happen. Raise `TransientError` when it cannot be found out
+        now; the action then stays as it is and is settled later.
+        """
+        ...

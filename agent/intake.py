@@ -1,0 +1,170 @@
+"""Steps 1 to 3 of the agent's cycle: from the context topics to activations, each event once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from agent import activations, dispatch, positions, triggers
+from agent.activations import Batch, Letter, Message
+from agent.backoff import Backoff
+from agent.database import Ledger
+from agent.positions import Moved, Owned, Place, Start
+from wakestream import events, kafka, topics
+from wakestream.errors import EventError, TransientError
+from wakestream.failpoint import reach
+from wakestream.program import Program
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500  # messages
+POLL = 0.2  # seconds
+
+
+class Intake:
+    """Reads every partition of every source's context topic, in one thread."""
+
+    def __init__(self, program: Program, ledger: Ledger, *, name: str, start: Start, wake: Callable[[], None]) -> None:
+        self._program = program
+        self._ledger = ledger
+        self._name = name
+        self._start: Start = start
+        self._wake = wake
+        self._dispatch = dispatch.Dispatch(program.triggers.values())
+        self._owned: dict[Place, Owned] = {}
+        self._rules: dict[str, events.ReaderRule] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Read until told to stop; an outage of broker or ledger is waited for."""
+        backoff = Backoff()
+        while not stop.is_set():
+            try:
+                self._read(stop, backoff)
+            except TransientError as error:
+                delay = backoff.next()
+                logger.warning("Reading context events pauses: %s", error, extra={"action": "intake_paused"})
+                stop.wait(delay)
+
+    def _read(self, stop: threading.Event, backoff: Backoff) -> None:
+        with contextlib.closing(kafka.reader(self._program.config.kafka, "agent", group="wake-agent")) as consumer:
+            self._assign(consumer)
+            while not stop.is_set():
+                found = _take(consumer)
+                reach("agent.1.after_read")
+                if found:
+                    self._process(found)
+                backoff.reset()
+
+    def _assign(self, consumer: Consumer) -> None:
+        ends = {
+            (topic, partition): kafka.watermarks(consumer, topic, partition)
+            for topic, count in self._partitions().items()
+            for partition in range(count)
+        }
+        with self._ledger.transaction("taking over the partitions") as connection:
+            if self._owned.keys() == ends.keys():
+                self._owned = positions.resume(connection, self._owned)
+            else:
+                self._owned = positions.take(connection, ends, owner=self._name, start=self._start)
+        self._rules = {topic: events.ReaderRule() for topic, _ in self._owned}
+        for (topic, partition), owned in self._owned.items():
+            self._rules[topic].highest[partition] = owned.rank
+        consumer.assign([_from(place, owned, ends[place]) for place, owned in self._owned.items()])
+        logger.info(
+            "Reading %s partitions of context events",
+            len(ends),
+            extra={"action": "intake_started", "owner": self._name},
+        )
+
+    def _partitions(self) -> dict[str, int]:
+        admin = kafka.admin(self._program.config.kafka)
+        counts = {topics.context(source): 0 for source in self._program.config.sources}
+        for topic in counts:
+            counts[topic] = kafka.partition_count(admin, topic)
+            if counts[topic] == 0:
+                raise TransientError(f"there is no topic {topic} yet; `wake apply` makes it")
+        return counts
+
+    def _process(self, found: Sequence[Message]) -> None:
+        batch = self.evaluate(found)
+        reach("agent.2.after_evaluate")
+        # Positions alone may be lost in a crash of the ledger: the events before them are read again, to no effect.
+        with self._ledger.transaction("writing activations", durable=batch.matters) as connection:
+            activations.write(connection, batch, self._owned, self._program.digest)
+            reach("agent.3.before_commit")
+        reach("agent.3.after_commit")
+        if batch.opened:
+            self._wake()
+
+    def evaluate(self, found: Iterable[Message]) -> Batch:
+        """Steps 1 and 2 for a batch: the reader's rule, then the triggers."""
+        batch = Batch()
+        for message in found:
+            place = (message.topic, message.partition)
+            moved = batch.moved.get(place)
+            if moved is None:
+                moved = batch.moved[place] = Moved(self._owned[place].rank, 0)
+            moved.kafka_offset = message.offset + 1
+            try:
+                self._judge(message, batch)
+            except EventError as error:
+                batch.letters.append(Letter(message, "message", str(error)))
+                logger.warning(
+                    "A message is no context event: %s[%s]@%s",
+                    *(message.topic, message.partition, message.offset),
+                    extra={"action": "dead_letter", "reason": str(error)},
+                )
+            moved.rank = self._rules[message.topic].highest[message.partition]
+        return batch
+
+    def _judge(self, message: Message, batch: Batch) -> None:
+        seen = dispatch.glance(message.payload)
+        if not self._rules[message.topic].is_new(message.partition, seen.data.position):
+            return
+        if seen.type == dispatch.CLOCK:
+            batch.moved[message.topic, message.partition].clock = datetime.fromisoformat(seen.time)
+            return
+        candidates = self._dispatch.candidates(message.source, seen)
+        if not candidates:
+            return
+        images = triggers.Images(events.parse(message.payload))
+        for trigger in candidates:
+            verdict = triggers.judge(trigger, images, depth_limit=self._program.config.limits.depth)
+            batch.add(trigger, images.event, message, verdict)
+
+
+def _from(place: Place, owned: Owned, ends: tuple[int, int]) -> TopicPartition:
+    """Where to read on, as far as the topic still has it."""
+    (topic, partition), (low, high) = place, ends
+    if low <= owned.kafka_offset <= high:
+        return TopicPartition(topic, partition, owned.kafka_offset)
+    logger.error(
+        "%s[%s] holds %s to %s, and %s was to be read next: what lies between was deleted, or the topic is a new one",
+        *(topic, partition, low, high, owned.kafka_offset),
+        extra={"action": "intake_gap"},
+    )
+    return TopicPartition(topic, partition, low)
+
+
+def _take(consumer: Consumer) -> list[Message]:
+    """What is there now: waits for the first message only."""
+    try:
+        first = consumer.poll(POLL)
+        found = [] if first is None else [first, *consumer.consume(BATCH, 0)]
+    except KafkaException as error:
+        raise kafka.convert(error, "reading context events") from error
+    return [_message(each) for each in found]
+
+
+def _message(found: KafkaMessage) -> Message:
+    error = found.error()
+    topic, partition, offset = found.topic(), found.partition(), found.offset()
+    if error is not None or topic is None or partition is None or offset is None:
+        raise TransientError(f"Kafka, reading context events: {error.str() if error else 'a message without a place'}")
+    return Message(topic, partition, offset, found.value() or b"")

@@ -1,0 +1,33 @@
+"""JSON with every digit: numbers that are not integers are decimals, from the event to the effect."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from wakestream.errors import EventError
+from wakestream.events import ContextEvent
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_events = msgspec.json.Decoder(ContextEvent, float_hook=Decimal)
+
+
+def dump(value: Any) -> str:
+    """The value as compact JSON."""
+    return _encoder.encode(value).decode()
+
+
+def load(text: str | bytes) -> Any:
+    """The value of a JSON text."""
+    return _decoder.decode(text)
+
+
+def load_event(text: str | bytes) -> ContextEvent:
+    """A context event whose numbers keep their digits. Raises `EventError` for anything else."""
+    try:
+        return _events.decode(text)
+    except msgspec.DecodeError as error:
+        raise EventError("not a context event", detail=str(error)) from error

@@ -1,0 +1,186 @@
+"""The pieces of one cycle on their way through the mirrors to their events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import psycopg
+
+from cdc_consumer import causes
+from cdc_consumer.collect import Piece
+from cdc_consumer.decode import Change
+from cdc_consumer.entity_events import EntityEvents
+from cdc_consumer.mirrors import Mirrors
+from cdc_consumer.plan import Plan
+from cdc_consumer.render import Draft, Message, Renderer, cause_json
+from cdc_consumer.store import Row, Store
+from wakestream import topics
+
+CHUNK = 2000  # changes that one statement takes at most
+
+
+class Batch:
+    """Applies pieces in their order, inside the cycle's transaction, and gives their messages as they are known."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        plan: Plan,
+        renderer: Renderer,
+        log: int,
+        mark_key: bytes,
+        *,
+        careful: bool,
+    ) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._source = plan.revision.source
+        self._topic = topics.changes(self._source)
+        self._render = renderer
+        self._log = log
+        self._mark_key = mark_key
+        self._mirrors = Mirrors(connection, self._source, log, plan.tables)
+        self._store = Store(connection, self._source, plan.tables, careful=careful)
+        self._store.untrusted = self._mirrors.untrusted()
+        self._entities = EntityEvents(connection, plan.entities, self._store, renderer)
+
+    def messages(self, pieces: Sequence[Piece]) -> Iterator[Message]:
+        """The events of these pieces, in order."""
+        for alone, group in groupby(pieces, key=self._stands_alone):
+            if not alone:
+                yield from self._together(list(group))
+                continue
+            for piece in group:
+                drafts = self._notice(piece) if piece.kind == "notice" else self._alone(piece)
+                yield from self._render.place_all(drafts)
+
+    def _stands_alone(self, piece: Piece) -> bool:
+        """Whether a piece's events depend on more than the images of its rows."""
+        if piece.kind not in ("transaction", "snapshot") or piece.reason:
+            return True
+        for change in piece.changes:
+            if change.table not in self._plan.tables or self._mirrors.reading(change.table) == "again":
+                return True
+            if change.table in self._plan.watched and piece.kind == "transaction":
+                return True
+        return False
+
+    def _together(self, pieces: Sequence[Piece]) -> Iterator[Message]:
+        """Pieces whose every change makes one event: applied in large sets, however many transactions they are."""
+        rows = self._apply([change for piece in pieces for change in piece.changes])
+        for piece in pieces:
+            cause = self._cause(piece)
+            of = len(piece.changes) + piece.clock
+            for seq in range(1, len(piece.changes) + 1):
+                yield self._render.place(self._row(piece, next(rows), cause), seq, of)
+            if piece.clock:
+                yield self._render.place(self._render.clock(piece), of, of)
+
+    def _apply(self, changes: Sequence[Change]) -> Iterator[Row]:
+        start = 0
+        while start < len(changes):
+            end = min(start + CHUNK, len(changes))
+            # An insert may continue a row whose key was changed by the delete right before it.
+            while end < len(changes) and changes[end - 1].op == "d":
+                end += 1
+            yield from self._store.apply(changes[start:end])
+            start = end
+
+    def _alone(self, piece: Piece) -> list[Draft]:
+        if piece.kind == "broken":
+            causes.letter(self._connection, self._topic, piece)
+            return []
+        if piece.kind == "control":
+            return self._control(piece)
+        cause = self._cause(piece)
+        drafts = self._open_gap(piece, sorted({c.table for c in piece.changes})) if piece.reason else []
+        self._set_aside_unknown(piece)
+        drafts += self._changes(piece, cause, first_seq=len(drafts) + 1)
+        if piece.clock:
+            drafts.append(self._render.clock(piece))
+        return drafts
+
+    def _changes(self, piece: Piece, cause: str, first_seq: int) -> list[Draft]:
+        """Row events, then entity events, of one transaction or of what a snapshot found."""
+        fresh = all(self._mirrors.reading(change.table) == "fresh" for change in piece.changes)
+        with_entities = piece.kind == "transaction" or not fresh
+        if with_entities:
+            self._entities.before(piece)
+        drafts: list[Draft] = []
+        row_ids: dict[int, str] = {}
+        for place, row in enumerate(self._apply(piece.changes)):
+            if self._mirrors.reading(row.plan.label) == "again" and row.change.op != "t":
+                self._mirrors.track(row.plan, [row.key])
+            if piece.kind == "snapshot" and not fresh and row.before == row.after:
+                continue  # the store knew it
+            row_ids[place] = self._render.row_id(piece, row.change.order, first_seq + len(drafts))
+            drafts.append(self._row(piece, row, cause))
+        if with_entities:
+            drafts += self._entities.after(piece, row_ids, cause)
+        return drafts
+
+    def _row(self, piece: Piece, row: Row, cause: str) -> Draft:
+        change = row.change
+        if change.op == "t":
+            return self._render.truncate(piece, row.plan.label, change.order, change.lsn, cause)
+        draft = self._render.row(piece, row, cause)
+        if row.error is not None:
+            broken = Piece("broken", piece.offset, reason="unreadable value", detail=row.error)
+            causes.letter(self._connection, self._topic, broken, subject=draft.subject)
+        return draft
+
+    def _cause(self, piece: Piece) -> str:
+        if not piece.marks:
+            return "null"
+        key = self._mark_key
+        return cause_json(causes.find_cause(self._connection, self._source, self._log, self._topic, key, piece))
+
+    def _set_aside_unknown(self, piece: Piece) -> None:
+        """Changes of tables that this revision does not capture become dead letters."""
+        for change in piece.changes:
+            if change.table not in self._plan.tables:
+                broken = Piece("broken", piece.offset, reason="unknown table", detail=f"{change.table} is not captured")
+                causes.letter(self._connection, self._topic, broken, subject=change.table)
+        piece.changes = [change for change in piece.changes if change.table in self._plan.tables]
+
+    def _control(self, piece: Piece) -> list[Draft]:
+        if piece.body.get("kind") != "gap":
+            piece.reason, piece.detail = "unknown control record", str(piece.body.get("kind"))
+            causes.letter(self._connection, self._topic, piece)
+            return []
+        piece.reason = str(piece.body.get("reason", ""))
+        piece.ts_ms = int(piece.body.get("ts_ms", 0))
+        return self._open_gap(piece, list(piece.body.get("tables") or self._plan.tables))
+
+    def _open_gap(self, piece: Piece, tables: list[str]) -> list[Draft]:
+        number = self._mirrors.open_gap(tables, piece.reason)
+        self._store.untrusted = self._mirrors.untrusted()
+        draft = self._render.gap(piece, number, "open", tables, piece.reason)
+        self._mirrors.keep_event(number, self._render.place(draft, 1, 1).value)
+        return [draft]
+
+    def _notice(self, piece: Piece) -> list[Draft]:
+        """A snapshot's own messages: where it starts, and where everything it read is in."""
+        kind, initial = piece.body.get("type"), piece.body.get("aggregate") == "Initial Snapshot"
+        if kind in ("STARTED", "DATA_COLLECTIONS_RESOLVED"):
+            listed = str(piece.body.get("data_collections") or "")
+            labels = [label.strip() for label in listed.split(",") if label.strip()]
+            self._mirrors.begin_snapshot(labels, piece.offset, initial=initial)
+            self._store.untrusted = self._mirrors.untrusted()
+            return []
+        if kind in ("ABORTED", "SKIPPED"):
+            self._mirrors.end_snapshot(completed=False)
+            return []
+        return self._end_snapshot(piece) if kind == "COMPLETED" else []
+
+    def _end_snapshot(self, piece: Piece) -> list[Draft]:
+        """What the snapshot has not shown is gone; what it has read is whole; gaps that it covers are closed."""
+        unseen = Piece("snapshot", piece.offset, ts_ms=piece.ts_ms, changes=self._mirrors.unseen())
+        drafts = self._changes(unseen, "null", first_seq=1) if unseen.changes else []
+        completed = self._mirrors.end_snapshot(completed=True)
+        for number, tables in self._mirrors.close_gaps(completed):
+            drafts.append(self._render.gap(piece, number, "closed", tables, "a snapshot has read the tables whole"))
+        self._store.untrusted = self._mirrors.untrusted()
+        return drafts

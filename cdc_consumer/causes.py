@@ -1,0 +1,50 @@
+"""Whose changes a transaction holds: its marks verified, receipts written, forgeries kept as dead letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from cdc_consumer import decode
+from cdc_consumer.collect import Piece
+from wakestream import marks
+from wakestream.errors import EventError
+from wakestream.events import Cause
+
+
+def letter(connection: psycopg.Connection[Any], topic: str, piece: Piece, *, subject: str = "") -> None:
+    """Keep what could not be processed, once, however often it is read."""
+    connection.execute(
+        'insert into wake.dead_letter (stage, kind, reason, topic, "partition", "offset", digest, subject)'
+        " values ('consumer', %s, %s, %s, 0, %s, %s, %s) on conflict do nothing",
+        (piece.reason, piece.detail or piece.reason, topic, piece.offset, piece.digest, subject),
+    )
+
+
+def find_cause(
+    connection: psycopg.Connection[Any], source: str, log: int, topic: str, key: bytes, piece: Piece
+) -> Cause | None:
+    """The action that made this transaction, when one of its marks proves it."""
+    found: Cause | None = None
+    for content in piece.marks:
+        try:
+            cause, is_receipt = marks.verify(key, content, txid=piece.tx or 0, time_s=piece.ts_ms / 1000)
+        except EventError as error:
+            broken = Piece(
+                "broken", piece.offset, reason=error.reason, detail=error.detail, digest=decode.digest(content)
+            )
+            letter(connection, topic, broken, subject=broken.digest)
+            continue
+        found = found or cause
+        if is_receipt:
+            _write_receipt(connection, source, log, piece, cause)
+    return found
+
+
+def _write_receipt(connection: psycopg.Connection[Any], source: str, log: int, piece: Piece, cause: Cause) -> None:
+    connection.execute(
+        'insert into wake.receipt (action, source, log, "offset", "commit", rows, committed_at)'
+        " values (%s, %s, %s, %s, %s, %s, to_timestamp(%s / 1000.0)) on conflict do nothing",
+        (cause.action, source, log, piece.offset, piece.commit, len(piece.changes), piece.ts_ms),
+    )

@@ -1,0 +1,141 @@
+"""From single messages to whole pieces: transactions, snapshot rows, notifications, control records.
+
+Debezium sends a stretch again after a crash, also from the middle of a transaction. A transaction is therefore
+collected by its id until END and folded by `total_order`; END's LSN tells whether it was applied before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import msgspec
+
+from cdc_consumer import decode
+from cdc_consumer.decode import Change, Envelope
+from wakestream import marks
+from wakestream.errors import EventError
+
+Kind = Literal["transaction", "snapshot", "notice", "control", "broken"]
+
+
+@dataclasses.dataclass(slots=True)
+class Piece:
+    """What is applied as one, at the place of its last record."""
+
+    kind: Kind
+    offset: int
+    ts_ms: int = 0
+    commit: int | None = None
+    """END's LSN."""
+    tx: int | None = None
+    changes: list[Change] = dataclasses.field(default_factory=list)
+    marks: list[bytes] = dataclasses.field(default_factory=list)
+    """The contents of its `wake` messages."""
+    clock: bool = False
+    body: dict[str, Any] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+    """Why it is broken, or why changes of it are missing."""
+    detail: str = ""
+    digest: str = ""
+    first_offset: int = 0
+
+
+class _Open:
+    """A transaction whose END has not come."""
+
+    __slots__ = ("entries", "first_offset")
+
+    def __init__(self, offset: int) -> None:
+        self.first_offset = offset
+        self.entries: dict[int, Change | tuple[str, bytes]] = {}
+
+
+class Collector:
+    """Takes the log's messages in order and gives each piece when it is whole."""
+
+    def __init__(self, applied: int | None = None) -> None:
+        self._open: dict[str, _Open] = {}
+        self.applied = applied
+        """END's LSN of the last transaction that was given out."""
+
+    def read_from(self, offset: int) -> int:
+        """The first record that a restart must see, when everything up to `offset` is applied."""
+        return min((each.first_offset for each in self._open.values()), default=offset + 1)
+
+    def take(self, offset: int, key: bytes | None, value: bytes | None) -> Piece | None:
+        """The piece that this message completes, or None. A transaction that was applied before makes none."""
+        try:
+            if key is not None and key.startswith(b'{"wake"'):
+                return Piece("control", offset, body=_control(key, value))
+            return self._take(offset, key, decode.decode(value))
+        except EventError as error:
+            return Piece("broken", offset, reason=error.reason, detail=error.detail, digest=decode.digest(value))
+
+    def _take(self, offset: int, key: bytes | None, envelope: Envelope) -> Piece | None:
+        if envelope.op is not None:
+            return self._change(offset, key, envelope)
+        if envelope.status == "BEGIN":
+            self._open.setdefault(_txid(envelope.id), _Open(offset))
+            return None
+        if envelope.status == "END":
+            return self._end(offset, envelope)
+        if envelope.aggregate_type is not None:
+            body = {"type": envelope.type, "aggregate": envelope.aggregate_type, **(envelope.additional_data or {})}
+            return Piece("notice", offset, ts_ms=envelope.timestamp or 0, body=body)
+        if key is not None and key.startswith(b'{"serverName"'):
+            return None  # a heartbeat; the clock in the log says more
+        raise EventError("unknown message", detail="neither a change nor a border, notification or heartbeat")
+
+    def _change(self, offset: int, key: bytes | None, envelope: Envelope) -> Piece | None:
+        block = envelope.transaction
+        if block is None:
+            change = decode.change_of(envelope, key)
+            ts_ms = (envelope.source.ts_ms if envelope.source else None) or 0
+            return Piece("snapshot", offset, ts_ms=ts_ms, changes=[change])
+        txid = _txid(block.id)
+        entries = self._open.setdefault(txid, _Open(offset)).entries
+        if envelope.op == "m":
+            message = envelope.message
+            if message is None:
+                raise EventError("incomplete change", detail="a logical message without content")
+            entries[block.total_order] = (message.prefix, decode.content_of(message))
+        else:
+            entries[block.total_order] = decode.change_of(envelope, key)
+        return None
+
+    def _end(self, offset: int, envelope: Envelope) -> Piece | None:
+        txid = _txid(envelope.id)
+        commit = int((envelope.id or "").partition(":")[2])
+        collected = self._open.pop(txid, None)
+        if self.applied is not None and commit <= self.applied:
+            return None
+        self.applied = commit
+        entries = collected.entries if collected else {}
+        piece = Piece("transaction", offset, ts_ms=envelope.ts_ms or 0, commit=commit, tx=int(txid))
+        for _, entry in sorted(entries.items()):
+            if isinstance(entry, Change):
+                piece.changes.append(entry)
+            elif entry[0] == marks.CLOCK_PREFIX:
+                piece.clock = True
+            elif entry[0] == marks.PREFIX:
+                piece.marks.append(entry[1])
+        if envelope.event_count is not None and len(entries) != envelope.event_count:
+            piece.reason = f"transaction {txid} has {envelope.event_count} changes, {len(entries)} of them arrived"
+        return piece
+
+
+def _txid(identifier: str | None) -> str:
+    """The part before the colon: the LSN behind it may differ when a transaction is sent again."""
+    txid, colon, _ = (identifier or "").partition(":")
+    if not colon or not txid.isdigit():
+        raise EventError("incomplete change", detail=f"no transaction id in {identifier!r}")
+    return txid
+
+
+def _control(key: bytes, value: bytes | None) -> dict[str, Any]:
+    try:
+        kind = msgspec.json.decode(key)["wake"]
+        return {**msgspec.json.decode(value or b"{}"), "kind": kind}
+    except (msgspec.DecodeError, TypeError) as error:
+        raise EventError("broken control record", detail=str(error)) from error

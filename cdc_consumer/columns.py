@@ -1,0 +1,102 @@
+"""How one column goes from Debezium's JSON into the mirror, so that `to_jsonb` of it is what the source would print.
+
+Facts: the field guide's tables of types, measured on Debezium 3.7 with string numerics and ISO times.
+"""
+
+from __future__ import annotations
+
+import re
+
+from psycopg import sql
+
+from wakestream.catalogue import Column
+
+# Base types whose text, as Debezium prints it, PostgreSQL reads back as it is.
+# It drops the `Z` that Debezium puts behind dates, times and timestamps without zone.
+_PLAIN = {
+    *("bool", "int2", "int4", "int8", "oid", "float4", "float8", "text", "varchar", "bpchar", "uuid"),
+    *("date", "time", "timestamp", "timestamptz", "interval"),
+}
+_CAST = {"numeric", "json", "jsonb", "bytea"}
+KNOWN = _PLAIN | _CAST | {"enum"}
+
+# Arrays that Debezium cuts or loses even in one dimension.
+_LOST_ARRAYS = {"time", "interval", "oid", "bpchar"}
+
+# Types whose value is the same text in a message key and in `to_jsonb`.
+SIMPLE_KEYS = {"int2", "int4", "int8", "text", "varchar", "uuid", "enum", "bool"}
+
+TEMPORAL = {"date", "timestamp", "timestamptz"}
+_NEGATIVE_SCALE = re.compile(r"numeric\(\d+,-")
+
+
+def is_lost(column: Column) -> bool:
+    """Whether values of this column can never be known from Debezium's messages."""
+    if column.generated or column.base not in KNOWN:
+        return True
+    if column.array:
+        return column.base in _LOST_ARRAYS
+    return _NEGATIVE_SCALE.match(column.type) is not None
+
+
+def null_may_hide(column: Column) -> bool:
+    """Whether Debezium prints null for values that are not NULL: `NaN` in a numeric array loses the whole array."""
+    return column.array and column.base in ("numeric", "enum")
+
+
+def null_for_toast(column: Column) -> bool:
+    """Whether an unchanged out-of-line value comes as null instead of as the placeholder."""
+    if not column.toastable:
+        return False
+    if column.array:
+        return column.base not in ("text", "varchar", "bytea", "int2", "int4", "int8", "date", "uuid")
+    return column.base == "numeric"
+
+
+def ledger_type(column: Column) -> str:
+    """The mirror's type; enums of the source are text here."""
+    if column.base == "enum":
+        return "text[]" if column.array else "text"
+    return column.type
+
+
+def wire_type(column: Column) -> str:
+    """The type under which `json_to_recordset` reads the field."""
+    if column.array:
+        return "json" if column.base in _CAST else ledger_type(column)
+    return "text" if column.base in _CAST else ledger_type(column)
+
+
+def value(column: Column, field: sql.Composable) -> sql.Composable:
+    """The SQL expression that turns a field of the record set into the column's value."""
+    if column.base not in _CAST:
+        return field
+    target = sql.SQL(ledger_type(column))  # pyright: ignore[reportArgumentType] - from format_type, quoted by PostgreSQL
+    if not column.array:
+        return sql.SQL("{}::{}").format(_text(column.base, field), target)
+    element = _text(column.base, sql.SQL("e"))
+    return sql.SQL(
+        "(case when json_typeof({field}) = 'array' then (select coalesce(array_agg({element} order by n), '{{}}')"
+        " from json_array_elements_text({field}) with ordinality a(e, n))::{target} end)"
+    ).format(field=field, element=element, target=target)
+
+
+def _text(base: str, field: sql.Composable) -> sql.Composable:
+    """The text that PostgreSQL's input function of the base type reads."""
+    if base == "numeric":
+        # NAN is read in any case; the infinities have names of Debezium's own.
+        return sql.SQL("replace(replace({}, 'POSITIVE_', ''), 'NEGATIVE_', '-')").format(field)
+    if base == "bytea":
+        return sql.SQL("decode({}, 'base64')").format(field)
+    return field
+
+
+def masked(kind: str, expression: sql.Composable, key: sql.Composable) -> sql.Composable:
+    """The masked text of a value: the same value gives the same hash, and nothing gives the value back.
+
+    The key stands inside and outside, so that the hash cannot be extended or guessed without it.
+    """
+    if kind == "redact":
+        return sql.SQL("case when {} is null then null else '***' end").format(expression)
+    inner = sql.SQL("sha256({key} || convert_to(({value})::text, 'UTF8'))").format(key=key, value=expression)
+    return sql.SQL("'sha256:' || encode(sha256({} || {}), 'hex')").format(key, inner)

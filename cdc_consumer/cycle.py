@@ -1,0 +1,96 @@
+"""The consumer's cycle, in one order that a crash at any point leaves right.
+
+1. Read whole pieces from the change log (`collect`).
+2. Drop transactions that were applied before (`collect`, by END's LSN).
+3. In one ledger transaction, which starts by claiming the position row: move the mirrors, work out the events,
+   write receipts and dead letters.
+4. Publish the events and wait for the broker.
+5. Commit with the new position.
+
+A crash before 5 repeats from 1 and makes the same bytes again; readers drop them by their rule. How the log is cut
+into batches cannot be seen in the events: a change's images and an entity's documents are as if each transaction had
+been applied alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from cdc_consumer import position
+from cdc_consumer.batch import Batch
+from cdc_consumer.collect import Piece
+from cdc_consumer.plan import Plan
+from cdc_consumer.publish import Publisher
+from cdc_consumer.render import Renderer
+from wakestream.failpoint import reach
+
+logger = logging.getLogger(__name__)
+
+# What PostgreSQL says when a value cannot be read, or one key comes in two spellings.
+UNREADABLE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.CardinalityViolation)
+
+
+class Cycle:
+    """Moves one source forward, batch by batch, under one plan."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        plan: Plan,
+        *,
+        log: int,
+        epoch: int,
+        publisher: Publisher,
+        partitions: int,
+        mark_key: bytes,
+    ) -> None:
+        self.plan = plan
+        self._connection = connection
+        self._source = plan.revision.source
+        self._log = log
+        self._epoch = epoch
+        self._publisher = publisher
+        self._mark_key = mark_key
+        self._render = Renderer(self._source, log, partitions)
+
+    def run(self, pieces: Sequence[Piece], read_from: int, commit: int | None) -> int:
+        """Apply, publish and commit these pieces; returns the id of the source's newest revision.
+
+        Raises `TransientError` or psycopg's errors with nothing committed.
+        """
+        try:
+            newest = self._apply_and_publish(pieces, careful=False)
+        except UNREADABLE as error:
+            logger.warning(
+                "A batch of %s has values that cannot be read; applying it row by row: %s", self._source, error
+            )
+            self._connection.rollback()
+            newest = self._apply_and_publish(pieces, careful=True)
+        reach("consume.4.published")
+        clock = max((piece.ts_ms for piece in pieces if piece.clock), default=None)
+        position.move(  # 5
+            self._connection,
+            self._source,
+            offset=pieces[-1].offset,
+            commit=commit,
+            read_from=read_from,
+            clock=None if clock is None else datetime.fromtimestamp(clock / 1000, UTC),
+        )
+        reach("consume.5.before_commit")
+        self._connection.commit()
+        reach("consume.5.committed")
+        return newest
+
+    def _apply_and_publish(self, pieces: Sequence[Piece], *, careful: bool) -> int:
+        newest = position.claim(self._connection, self._source, self._epoch)  # 3
+        reach("consume.3.claimed")
+        batch = Batch(self._connection, self.plan, self._render, self._log, self._mark_key, careful=careful)
+        self._publisher.send(batch.messages(pieces))  # 4, as the events are worked out
+        reach("consume.4.before_wait")
+        self._publisher.wait()
+        return newest

@@ -1,0 +1,105 @@
+"""Debezium's messages as they stand in the change log, parsed no further than needed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import msgspec
+
+from wakestream.errors import EventError
+
+
+class SourceBlock(msgspec.Struct, gc=False):
+    """The part of Debezium's `source` that we use."""
+
+    schema: str | None = None
+    table: str | None = None
+    ts_ms: int | None = None
+    lsn: int | None = None
+
+
+class TransactionBlock(msgspec.Struct, gc=False):
+    """Which transaction a change belongs to, and at which place of it."""
+
+    id: str
+    total_order: int
+
+
+class LogicalMessage(msgspec.Struct, gc=False):
+    """What `pg_logical_emit_message` wrote, in base64."""
+
+    prefix: str
+    content: str = ""
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """Any value of the change log: a change, a transaction's border, a notification or a heartbeat."""
+
+    op: str | None = None
+    after: msgspec.Raw | None = None
+    source: SourceBlock | None = None
+    transaction: TransactionBlock | None = None
+    message: LogicalMessage | None = None
+    status: str | None = None
+    id: str | None = None
+    event_count: int | None = None
+    ts_ms: int | None = None
+    type: str | None = None
+    aggregate_type: str | None = None
+    additional_data: dict[str, Any] | None = None
+    timestamp: int | None = None
+
+
+class Change(msgspec.Struct, gc=False):
+    """One row-level change, its image still as Debezium printed it."""
+
+    op: str
+    """`c`, `u`, `d`, `r` or `t`."""
+    table: str
+    """`schema.table`."""
+    key: bytes
+    """The message's key, a JSON object; empty for a truncate."""
+    after: bytes | None
+    order: int | None = None
+    lsn: int | None = None
+
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def decode(value: bytes | None) -> Envelope:
+    """Parse one message. Raises `EventError` for what no connector of ours writes."""
+    if value is None:
+        raise EventError("no value", detail="a tombstone; the connector must run with tombstones.on.delete=false")
+    try:
+        return _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EventError("not a change", detail=str(error)) from error
+
+
+def change_of(envelope: Envelope, key: bytes | None) -> Change:
+    """The row change or truncate in an envelope. Raises `EventError` when it is incomplete."""
+    source, op = envelope.source, envelope.op
+    if source is None or not source.table:
+        raise EventError("incomplete change", detail="it names no table")
+    if op not in ("c", "u", "d", "r", "t"):
+        raise EventError("unknown operation", detail=f"op is {op!r}")
+    if op != "t" and not key:
+        raise EventError("incomplete change", detail=f"a change of {source.schema}.{source.table} has no key")
+    after = None if envelope.after is None else bytes(envelope.after)
+    if op in ("c", "u", "r") and after is None:
+        raise EventError("incomplete change", detail=f"{op} of {source.schema}.{source.table} has no new image")
+    order = envelope.transaction.total_order if envelope.transaction else None
+    return Change(op, f"{source.schema}.{source.table}", key or b"", after, order, source.lsn)
+
+
+def content_of(message: LogicalMessage) -> bytes:
+    """The bytes that a logical message carries."""
+    return base64.b64decode(message.content)
+
+
+def digest(value: bytes | None) -> str:
+    """What a dead letter keeps of a payload."""
+    return hashlib.sha256(value or b"").hexdigest()

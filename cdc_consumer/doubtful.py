@@ -1,0 +1,85 @@
+"""Images with values that Debezium lost, was not sent, or prints in a way PostgreSQL does not read."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import msgspec
+
+from cdc_consumer import columns
+from cdc_consumer.tables import TablePlan
+from wakestream.catalogue import Column
+
+_FAR_YEAR = re.compile(rb'"([+-])(\d{4,})(-\d\d-\d\d[^"]*)"')
+# PostgreSQL's last years; what Debezium prints beyond them stands for infinity.
+_LAST_YEAR = {"date": 5874897, "timestamp": 294276, "timestamptz": 294276}
+_NULL = b"null"
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclasses.dataclass(slots=True)
+class Doubtful:
+    """An image made readable, and which of its columns it does not tell."""
+
+    image: bytes
+    lost: frozenset[str]
+    """Their value cannot be known from this image."""
+    unchanged: frozenset[str]
+    """Their value is what it was before."""
+
+
+def examine(plan: TablePlan, image: bytes) -> Doubtful:
+    """Look at each field of an image that `TablePlan.suspicious` found."""
+    fields = {name: bytes(raw) for name, raw in _fields.decode(image).items()}
+    lost: set[str] = set()
+    unchanged: set[str] = set()
+    for column in plan.shown:
+        text = fields.get(column.name, _NULL)
+        if column.toastable and plan.is_placeholder(column, text):
+            unchanged.add(column.name)
+            fields[column.name] = _NULL
+            continue
+        readable = _readable(column, text)
+        if readable is None:
+            lost.add(column.name)
+            fields[column.name] = _NULL
+        else:
+            fields[column.name] = readable
+    whole = msgspec.json.encode({name: msgspec.Raw(text) for name, text in fields.items()})
+    return Doubtful(whole, frozenset(lost), frozenset(unchanged))
+
+
+def _readable(column: Column, text: bytes) -> bytes | None:
+    """The field as PostgreSQL reads it, or None when its value is lost."""
+    if text == _NULL:
+        return None if columns.null_may_hide(column) else text
+    if column.array and _is_array_of_arrays(text):
+        return None
+    if column.base in columns.TEMPORAL:
+        return _near_year(column.base, text)
+    return text
+
+
+def _is_array_of_arrays(text: bytes) -> bool:
+    """Whether only nulls or Java's object names are left of it; an array of NULLs looks the same."""
+    elements = [bytes(element) for element in _elements.decode(text)] if text.startswith(b"[") else []
+    return bool(elements) and all(e == _NULL or e.startswith(b'"[L') for e in elements)
+
+
+def _near_year(base: str, text: bytes) -> bytes | None:
+    """Years beyond four digits as PostgreSQL writes them; None for infinity, and for BC where snapshots lose it."""
+    if base != "timestamptz" and b'"-' in text:
+        return None
+    if any(int(match[2]) > _LAST_YEAR[base] for match in _FAR_YEAR.finditer(text)):
+        return None
+
+    def rewrite(match: re.Match[bytes]) -> bytes:
+        sign, year, rest = match.groups()
+        if sign == b"+":
+            return b'"%s%s"' % (year, rest)
+        return b'"%04d%s BC"' % (int(year) + 1, rest)  # ISO's year 0 is 1 BC
+
+    return _FAR_YEAR.sub(rewrite, text)

@@ -1,0 +1,250 @@
+"""Entity documents: compiled to SQL over the mirrors, read as they are before and after a transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from cdc_consumer.decode import Change
+from cdc_consumer.store import WHOLE_ROW, Store
+from cdc_consumer.tables import TablePlan
+from wakestream import documents, events
+from wakestream.capture import Entity, Member
+
+_keys = msgspec.json.Decoder(dict[str, Any], float_hook=documents.Decimal)
+
+
+@dataclasses.dataclass(frozen=True)
+class EntityPlan:
+    """One entity over the compiled tables of its source."""
+
+    entity: Entity
+    tables: Mapping[str, TablePlan]
+
+    @cached_property
+    def root(self) -> TablePlan:
+        """The table whose rows the documents grow from."""
+        return self.tables[self.entity.root]
+
+    @cached_property
+    def watched(self) -> frozenset[str]:
+        """Tables whose changes may change a document: the root's and those of to-one members."""
+        return frozenset({self.entity.root, *(m.table for m in self.entity.members if not m.many)})
+
+    @cached_property
+    def involved(self) -> frozenset[str]:
+        """Every table that a document shows."""
+        return frozenset({self.entity.root, *(m.table for m in self.entity.members)})
+
+    @cached_property
+    def query(self) -> sql.Composed:
+        """Documents for root keys (one JSON array): place from one, and the document as text."""
+        key = self.root.key_columns
+        place = sql.SQL(", ").join(sql.Identifier(column.name) for column in key)
+        same = sql.SQL(" and ").join(
+            sql.SQL("{}.{} = x.{}").format(
+                self._alias(self.entity.name), sql.Identifier(c.name), sql.Identifier(c.name)
+            )
+            for c in key
+        )
+        definitions = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(c.name), documents.type_name(self.root.mirror_type(c))) for c in key
+        )
+        return sql.SQL(
+            "select x.wake__place, {document}::text from rows from (json_to_recordset(%s::json) as ({definitions}))"
+            " with ordinality as x({place}, wake__place) join {root} as {alias} on {same}{joins}"
+        ).format(
+            document=documents.document(self.entity),
+            definitions=definitions,
+            place=place,
+            root=self.root.mirror,
+            alias=self._alias(self.entity.name),
+            same=same,
+            joins=documents.joins(self.entity, {label: plan.mirror for label, plan in self.tables.items()}),
+        )
+
+    @cached_property
+    def indexes(self) -> list[sql.Composed]:
+        """Indexes on the mirrors that finding the roots of a changed member needs."""
+        return [
+            sql.SQL("create index if not exists {} on {} ({})").format(
+                sql.Identifier(f"{self.root.table.name}_{'_'.join(m.columns)}_idx"[:63]),
+                self.root.mirror,
+                sql.SQL(", ").join(sql.Identifier(name) for name in m.columns),
+            )
+            for m in self.entity.members
+            if not m.many
+        ]
+
+    @cached_property
+    def lost(self) -> tuple[str, ...]:
+        """Paths that no document of this entity can hold."""
+        paths = list(self.root.lost)
+        for member in self.entity.members:
+            paths += [f"{member.name}.{name}" for name in self.tables[member.table].lost]
+        return tuple(paths)
+
+    @cached_property
+    def untrusted(self) -> tuple[str, ...]:
+        """Paths whose text somebody else wrote."""
+        paths = list(self.root.untrusted)
+        for member in self.entity.members:
+            paths += [f"{member.name}.{name}" for name in self.tables[member.table].untrusted]
+        return tuple(paths)
+
+    def roots_of(self, member: Member) -> sql.Composed:
+        """Root keys by changed members (one JSON array of records): place from one, and the key."""
+        plan = self.tables[member.table]
+        record = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(name), documents.type_name(plan.mirror_type(column)))
+            for name in member.references
+            if (column := plan.table.column(name)) is not None
+        )
+        same = sql.SQL(" and ").join(
+            sql.SQL("r.{} = x.{}").format(sql.Identifier(own), sql.Identifier(other))
+            for own, other in zip(member.columns, member.references, strict=True)
+        )
+        return sql.SQL(
+            "select x.wake__place, {key}::text from rows from (json_to_recordset(%s::json) as ({record}))"
+            " with ordinality as x({names}, wake__place) join {root} as r on {same}"
+        ).format(
+            key=self._key_object("r"),
+            record=record,
+            names=sql.SQL(", ").join(sql.Identifier(name) for name in member.references),
+            root=self.root.mirror,
+            same=same,
+        )
+
+    def all_roots(self, member: Member) -> sql.Composed:
+        """Root keys that have this member, after all its rows went away at once."""
+        has = sql.SQL(" and ").join(sql.SQL("r.{} is not null").format(sql.Identifier(c)) for c in member.columns)
+        return sql.SQL("select {}::text from {} as r where {}").format(self._key_object("r"), self.root.mirror, has)
+
+    def _key_object(self, alias: str) -> sql.Composed:
+        return sql.SQL("json_build_object({})").format(
+            sql.SQL(", ").join(
+                sql.SQL("{}, {}.{}").format(sql.Literal(c.name), sql.Identifier(alias), sql.Identifier(c.name))
+                for c in self.root.key_columns
+            )
+        )
+
+    @staticmethod
+    def _alias(name: str) -> sql.Identifier:
+        return sql.Identifier(name)
+
+
+@dataclasses.dataclass(slots=True)
+class Touched:
+    """One root that a transaction may have changed."""
+
+    key: dict[str, Any]
+    text: str
+    """The key as a JSON object."""
+    rows: set[int] = dataclasses.field(default_factory=set[int])
+    """Places of the changes that touched it."""
+
+
+def touched(
+    plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, changes: Sequence[Change]
+) -> dict[str, Touched]:
+    """The roots that these changes may change, by subject; asked before the changes are applied.
+
+    A root that starts or stops to refer to a changed member is changed itself, so what the store knows now suffices.
+    """
+    found: dict[str, Touched] = {}
+
+    def add(text: str, place: int) -> None:
+        key = _keys.decode(text)
+        subject = events.subject(plan.entity.name, key)
+        found.setdefault(subject, Touched(key, documents.encode(key))).rows.add(place)
+
+    own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
+    if own:
+        for (place, _), text in zip(own, store.keys(plan.root, [c for _, c in own]), strict=True):
+            add(text, place)
+    for member in plan.entity.members:
+        if member.many:
+            continue
+        of_member = [(i, c) for i, c in enumerate(changes) if c.table == member.table]
+        for place, text in _roots(plan, member, connection, store, of_member):
+            add(text, place)
+    return found
+
+
+def _roots(
+    plan: EntityPlan,
+    member: Member,
+    connection: psycopg.Connection[Any],
+    store: Store,
+    changes: list[tuple[int, Change]],
+) -> Iterable[tuple[int, str]]:
+    """Place of the change and key of the root, for each root that refers to a changed member."""
+    truncates = [i for i, c in changes if c.op == "t"]
+    if truncates:
+        yield from ((truncates[0], text) for (text,) in connection.execute(plan.all_roots(member)).fetchall())
+    rows = [(i, c) for i, c in changes if c.op != "t"]
+    if not rows:
+        return
+    table = plan.tables[member.table]
+    records = [(i, k) for (i, _), k in zip(rows, store.keys(table, [c for _, c in rows]), strict=True)]
+    if set(member.references) != set(table.table.key):
+        records = _referenced(table, connection, rows)
+    if records:
+        listed = "[" + ",".join(text for _, text in records) + "]"
+        for place, text in connection.execute(plan.roots_of(member), (listed,)).fetchall():
+            yield records[place - 1][0], text
+
+
+def _referenced(
+    table: TablePlan, connection: psycopg.Connection[Any], rows: list[tuple[int, Change]]
+) -> list[tuple[int, str]]:
+    """Old and new images of members that are referred to by other columns than their key."""
+    listed = "[" + ",".join(c.key.decode() for _, c in rows) + "]"
+    old: list[tuple[int, str]] = [
+        (rows[place - 1][0], text) for place, text in connection.execute(table.present, (listed,)).fetchall()
+    ]
+    changed = [(i, c.after) for i, c in rows if c.after is not None]
+    new = connection.execute(table.show, ("[" + ",".join(after.decode() for _, after in changed) + "]",)).fetchall()
+    return old + [(i, text) for (i, _), (text,) in zip(changed, new, strict=True)]
+
+
+def read(plan: EntityPlan, connection: psycopg.Connection[Any], roots: Mapping[str, Touched]) -> dict[str, str]:
+    """The documents of these roots as they stand now, by subject; roots that do not exist are absent."""
+    subjects = list(roots)
+    if not subjects:
+        return {}
+    listed = "[" + ",".join(roots[subject].text for subject in subjects) + "]"
+    rows = connection.execute(plan.query, (listed,)).fetchall()
+    return {subjects[place - 1]: text for place, text in rows}
+
+
+def withhold_missing(plan: EntityPlan, store: Store, document: str) -> tuple[str, tuple[str, ...]]:
+    """The document without stored values that are not known, and their paths."""
+    tables = [(plan.root, "")] + [(plan.tables[m.table], m.name) for m in plan.entity.members]
+    if not any(store.has_missing(table.label) for table, _ in tables):
+        return document, ()
+    tree = documents.decode(document)
+    paths: set[str] = set()
+    for table, name in tables:
+        part = tree if not name else tree.get(name)
+        images = cast("list[dict[str, Any] | None]", part if isinstance(part, list) else [part])
+        for image in images:
+            if image is not None:
+                paths |= _withhold(table, store, image, name)
+    return documents.encode(tree), tuple(sorted(paths))
+
+
+def _withhold(table: TablePlan, store: Store, image: dict[str, Any], name: str) -> set[str]:
+    key = documents.encode({column.name: image[column.name] for column in table.key_columns})
+    columns = store.missing(table.label, [key]).get(key, frozenset[str]())
+    if WHOLE_ROW in columns:
+        return {name} if name else set(column.name for column in table.shown)
+    for column in columns:
+        image.pop(column, None)
+    return {f"{name}.{column}" if name else column for column in columns}

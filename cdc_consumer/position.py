@@ -1,0 +1,119 @@
+"""The position row of a source: how far the context store has come, and who may move it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+
+from wakestream.errors import FatalError
+
+_COLUMNS = 'log, topic_id, system_identifier, timeline, "offset", "commit", read_from, revision, epoch'
+
+
+class Position(msgspec.Struct, frozen=True):
+    """What is applied of a change log, as committed in the ledger."""
+
+    log: int
+    topic_id: str
+    system_identifier: str
+    timeline: int
+    offset: int
+    """The last applied piece's record; -1 before the first."""
+    commit: int | None
+    """END's LSN of the last applied transaction."""
+    read_from: int
+    """The first record that a restart must see."""
+    revision: int
+    epoch: int
+    """Rises with every owner; only the newest may move the row."""
+
+
+def take_over(connection: psycopg.Connection[Any], source: str) -> Position | None:
+    """Become the owner: end the old one's backend, raise the epoch. None for a source without a position yet.
+
+    A transaction that the old owner left open would otherwise hold the row, and could still commit.
+    """
+    connection.execute(
+        "select pg_terminate_backend(a.pid, 5000) from wake.source_position p join pg_stat_activity a"
+        " on a.pid = p.backend_pid and a.application_name like 'wake consume%%'"
+        " where p.source = %s and a.pid <> pg_backend_pid()",
+        (source,),
+    )
+    row = connection.execute(
+        "update wake.source_position set epoch = epoch + 1, owner = %s, backend_pid = pg_backend_pid()"  # noqa: S608
+        f" where source = %s returning {_COLUMNS}",
+        (owner(), source),
+    ).fetchone()
+    connection.commit()
+    return None if row is None else Position(*row)
+
+
+def create(connection: psycopg.Connection[Any], source: str, position: Position) -> None:
+    """The first position of a source in this ledger, owned by the caller."""
+    connection.execute(
+        f"insert into wake.source_position (source, owner, backend_pid, {_COLUMNS})"  # noqa: S608
+        " values (%s, %s, pg_backend_pid(), %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (source, owner(), *msgspec.structs.astuple(position)),
+    )
+
+
+def clock(connection: psycopg.Connection[Any], source: str) -> datetime | None:
+    """The source's time at its position."""
+    row = connection.execute("select clock from wake.source_position where source = %s", (source,)).fetchone()
+    return None if row is None else row[0]
+
+
+def set_revision(connection: psycopg.Connection[Any], source: str, revision: int) -> None:
+    """Under which revision the source is worked on from here."""
+    connection.execute("update wake.source_position set revision = %s where source = %s", (revision, source))
+
+
+def replace(connection: psycopg.Connection[Any], source: str, position: Position) -> None:
+    """Set everything but the owner, as a new log needs."""
+    connection.execute(
+        f"update wake.source_position set ({_COLUMNS}) = (%s, %s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+        " where source = %s",
+        (*msgspec.structs.astuple(position), source),
+    )
+
+
+def claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> int:
+    """Lock the row for a cycle; returns the id of the source's newest revision.
+
+    Raises `FatalError` when another consumer has taken the source over.
+    """
+    row = connection.execute(
+        "select (select max(r.id) from wake.revision r where r.source = p.source)"
+        " from wake.source_position p where p.source = %s and p.epoch = %s for update of p",
+        (source, epoch),
+    ).fetchone()
+    if row is None:
+        raise FatalError(f"another consumer has taken over {source}; this one stops")
+    return int(row[0])
+
+
+def move(
+    connection: psycopg.Connection[Any],
+    source: str,
+    *,
+    offset: int,
+    commit: int | None,
+    read_from: int,
+    clock: datetime | None,
+) -> None:
+    """Move the claimed row to the end of a cycle."""
+    connection.execute(
+        'update wake.source_position set "offset" = %s, "commit" = %s, read_from = %s,'
+        " clock = coalesce(%s, clock), updated_at = clock_timestamp() where source = %s",
+        (offset, commit, read_from, clock, source),
+    )
+
+
+def owner() -> str:
+    """Who we are, for people."""
+    return f"{socket.gethostname()}:{os.getpid()}"

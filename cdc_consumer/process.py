@@ -1,0 +1,213 @@
+"""One source's consumer as a process: opens what it needs, runs cycles, and waits out an absent broker or ledger."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import psycopg
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from cdc_consumer import mirrors, position, start
+from cdc_consumer.collect import Collector, Piece
+from cdc_consumer.cycle import Cycle
+from cdc_consumer.plan import Plan
+from cdc_consumer.position import Position
+from cdc_consumer.publish import Publisher
+from wakestream import capture, kafka, ledger, topics
+from wakestream.config import Config, reveal
+from wakestream.errors import FatalError, TransientError
+from wakestream.failpoint import reach
+from wakestream.ledger import settings
+
+logger = logging.getLogger(__name__)
+
+POLL_TIMEOUT = 0.2  # seconds until a stop is noticed
+READ_AT_ONCE = 500  # messages
+BATCH = 4000  # messages read before what is whole is applied
+BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
+
+# A cycle waits for the broker inside its transaction; longer than that, and the owner is dead.
+_SESSION = {
+    "TimeZone": "UTC",
+    "IntervalStyle": "iso_8601",
+    "bytea_output": "hex",
+    "DateStyle": "ISO",
+    "synchronous_commit": "off",
+    "idle_in_transaction_session_timeout": "60s",
+    "jit": "off",
+    "search_path": "pg_catalog",
+}
+
+
+class SourceConsumer:
+    """Keeps the context of one source up to date until it is told to stop."""
+
+    def __init__(self, config: Config, source: str, stop: threading.Event) -> None:
+        self._config = config
+        self._source = source
+        self._stop = stop
+
+    def run(self) -> None:
+        """Until stopped. Raises `FatalError` when going on would be wrong or useless."""
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                with self._session() as session:
+                    for _ in session:
+                        failures = 0
+            except TransientError as error:
+                wait = BACKOFF[min(failures, len(BACKOFF) - 1)]
+                failures += 1
+                logger.warning("%s waits %.1f s: %s", self._source, wait, error, extra={"action": "consumer_waits"})
+                self._stop.wait(wait)
+
+    @contextmanager
+    def _session(self) -> Generator[Iterator[None]]:
+        """Everything that one stretch without failures needs, closed at its end."""
+        url = reveal(self._config.ledger.url)
+        options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+        with (
+            _ledger_errors(),
+            ledger.connect(url, name=f"consume {self._source}", options=options) as connection,
+        ):
+            connection.prepare_threshold = 1
+            mask_key = settings.key(connection, settings.MASK_KEY)
+            connection.execute("select set_config('wake.mask_key', %s, false)", (mask_key.hex(),))
+            connection.commit()
+            consumer = kafka.reader(self._config.kafka, f"consume-{self._source}")
+            try:
+                yield Session(self._config, self._source, connection, consumer, self._stop).cycles()
+            finally:
+                consumer.close()
+
+
+class Session:
+    """One stretch of cycles over one connection, one reader and one publisher."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: str,
+        connection: psycopg.Connection[Any],
+        consumer: Consumer,
+        stop: threading.Event,
+    ) -> None:
+        self._config = config
+        self._source = source
+        self._topic = topics.changes(source)
+        self._connection = connection
+        self._consumer = consumer
+        self._stop = stop
+        self._context = start.Context(config.kafka, source)
+
+    def cycles(self) -> Iterator[None]:
+        """Run cycle after cycle; yields after each that moved the position."""
+        settings_ = self._config.kafka
+        opened = start.open_position(self._connection, self._consumer, self._context, settings_, self._source)
+        at = opened.position
+        plan = self._plan(at.revision)
+        publisher = Publisher(self._config.kafka, topics.context(self._source), self._context.partitions)
+        try:
+            start.announce_gap(self._connection, publisher, self._context, plan, opened)
+            yield from self._cycles(at, plan, publisher)
+        except BaseException:
+            self._connection.rollback()
+            publisher.give_up()
+            raise
+
+    def _cycles(self, at: Position, plan: Plan, publisher: Publisher) -> Iterator[None]:
+        replay_to = self._context.highest_offset(at.log)
+        collector = Collector(at.commit)
+        self._consumer.assign([TopicPartition(self._topic, 0, at.read_from)])
+        key = settings.key(self._connection, settings.MARK_KEY)
+        self._connection.commit()
+        cycle = self._cycle(plan, at, publisher, key)
+        logger.info("%s is read from offset %d on", self._topic, at.read_from, extra={"action": "consumer_started"})
+        newest = at.revision
+        while not self._stop.is_set():
+            # What was published under a revision is published again under the same one, never under a newer.
+            if newest != plan.revision.id and at.offset >= replay_to:
+                plan = self._switch(newest, at)
+                cycle = self._cycle(plan, at, publisher, key)
+            last, pieces = self._read(collector, at.offset)  # 1, 2
+            if not pieces:
+                continue
+            reach("consume.2.read")
+            newest = cycle.run(pieces, collector.read_from(last), collector.applied)
+            at = msgspec.structs.replace(at, offset=pieces[-1].offset)
+            yield
+
+    def _read(self, collector: Collector, applied_offset: int) -> tuple[int, list[Piece]]:
+        """What is there now, up to a batch; waits a little for the first message only."""
+        pieces: list[Piece] = []
+        last = applied_offset
+        first = self._consumer.poll(POLL_TIMEOUT)
+        messages = [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE, 0)]
+        count = 0
+        while messages:
+            for message in messages:
+                last = self._take(collector, message, pieces, applied_offset)
+            count += len(messages)
+            messages = self._consumer.consume(READ_AT_ONCE, 0) if count < BATCH else []
+        return last, pieces
+
+    def _take(self, collector: Collector, message: Message, pieces: list[Piece], applied_offset: int) -> int:
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own code
+                raise TransientError(f"{self._topic} no longer has what was to be read next; looking again")
+            raise kafka.convert(error, f"reading {self._topic}")
+        offset = message.offset() or 0
+        piece = collector.take(offset, message.key(), message.value())  # pyright: ignore[reportArgumentType]
+        # A snapshot row inside an unfinished transaction was applied before the restart and is read again.
+        if piece is not None and offset > applied_offset:
+            pieces.append(piece)
+        return offset
+
+    def _switch(self, revision: int, at: Position) -> Plan:
+        """Work under a newer revision from here on; committed before anything is published under it."""
+        plan = self._plan(revision)
+        position.claim(self._connection, self._source, at.epoch)
+        mirrors.prepare(self._connection, plan)
+        position.set_revision(self._connection, self._source, revision)
+        self._connection.commit()
+        return plan
+
+    def _plan(self, revision: int) -> Plan:
+        found = capture.load(self._connection, self._source, revision)
+        if found is None:
+            raise FatalError(f"the ledger has no revision {revision} of {self._source}; run `wake apply`")
+        return Plan(found)
+
+    def _cycle(self, plan: Plan, at: Position, publisher: Publisher, key: bytes) -> Cycle:
+        return Cycle(
+            self._connection,
+            plan,
+            log=at.log,
+            epoch=at.epoch,
+            publisher=publisher,
+            partitions=self._context.partitions,
+            mark_key=key,
+        )
+
+
+@contextmanager
+def _ledger_errors() -> Generator[None]:
+    """Psycopg's and Kafka's errors as ours, in one place."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if (getattr(error, "sqlstate", None) or "").startswith("28"):
+            raise FatalError(f"the ledger refuses us: {error}") from error
+        raise TransientError(f"the ledger is away: {str(error).strip()}") from error
+    except psycopg.Error as error:
+        raise FatalError(f"the ledger refuses a statement: {str(error).strip()}") from error
+    except KafkaException as error:
+        raise kafka.convert(error, "reading the change log") from error
+    except LookupError as error:
+        raise FatalError(str(error)) from error

@@ -1,0 +1,330 @@
+"""The context store: mirrors of the captured tables, moved forward change by change, though set by set.
+
+Changes of a batch go in waves: a key stands once in each, so one statement per table and wave applies them and gives
+every row's image before and after, as if each change had been applied alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from cdc_consumer import doubtful
+from cdc_consumer.decode import Change
+from cdc_consumer.tables import TablePlan
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+WHOLE_ROW = "*"
+"""Stands in `missing_value` for a row of which nothing is known."""
+
+_TOAST_ROW = 2000  # bytes; PostgreSQL stores nothing out of line in a row that is shorter
+_TOAST_VALUE = 100
+
+
+@dataclasses.dataclass(slots=True)
+class Row:
+    """What became of one change: its images as PostgreSQL prints them."""
+
+    change: Change
+    plan: TablePlan
+    key: str = ""
+    """The key as a JSON object."""
+    before: str | None = None
+    after: str | None = None
+    before_known: bool = True
+    """Whether `before` says the truth when it is None."""
+    missing_before: frozenset[str] = frozenset()
+    missing_after: frozenset[str] = frozenset()
+    error: str | None = None
+    """Why its values could not be read."""
+
+
+class Store:
+    """Applies changes to the mirrors of one source, inside the caller's transaction."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        source: str,
+        tables: Mapping[str, TablePlan],
+        *,
+        careful: bool = False,
+    ) -> None:
+        self._connection = connection
+        self._source = source
+        self._tables = tables
+        self._with_missing = self._load_missing()
+        self.untrusted: set[str] = set()
+        """Tables whose mirror may lack rows or changes."""
+        self._careful = careful  # rows one by one, so that one that cannot be read is found
+
+    def apply(self, changes: Sequence[Change]) -> list[Row]:
+        """Apply changes in their order; one result each. Truncates give an empty row."""
+        rows = [Row(change, self._tables[change.table]) for change in changes]
+        for segment in _segments(rows):
+            if segment[0].change.op == "t":
+                self._truncate(segment[0].plan)
+                continue
+            for plan, wave in _waves(segment):
+                self._apply_wave(plan, wave, rows)
+        return rows
+
+    def _apply_wave(self, plan: TablePlan, wave: list[Row], rows: list[Row]) -> None:
+        for row, key in zip(wave, self.keys(plan, [row.change for row in wave]), strict=True):
+            row.key = key
+        known = self._missing_of(plan, wave)
+        plain: list[Row] = []
+        for row in wave:
+            if row.change.after is not None and plan.suspicious and plan.suspicious.search(row.change.after):
+                self._apply_doubtful(row, rows, known)
+            elif row.change.op != "d":
+                plain.append(row)
+        deletes = [row for row in wave if row.change.op == "d"]
+        self._upsert(plan, plain)
+        self._delete(plan, deletes)
+        for row in wave:
+            self._settle(row, known)
+        if known:
+            self._forget_missing(plan, [row for row in [*plain, *deletes] if row.key in known])
+
+    @staticmethod
+    def canonical_key(plan: TablePlan, text: str) -> str:
+        """A key out of the store's own JSON in the form that `keys` gives: compact, in index order."""
+        fields = _fields.decode(text)
+        return msgspec.json.encode({column.name: fields[column.name] for column in plan.key_columns}).decode()
+
+    def keys(self, plan: TablePlan, changes: Sequence[Change]) -> list[str]:
+        """The changes' keys as JSON objects with values as `to_jsonb` prints them."""
+        if plan.simple_key:
+            return [change.key.decode() for change in changes]
+        texts = self._connection.execute(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
+        return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
+
+    def _upsert(self, plan: TablePlan, wave: list[Row]) -> None:
+        if not wave:
+            return
+        for part in [[row] for row in wave] if self._careful else [wave]:
+            listed = _array(row.change.after or b"null" for row in part)
+            try:
+                with _savepoint(self._connection, self._careful):
+                    query = plan.upsert if plan.settings.mirror else plan.show
+                    found = self._connection.execute(query, (listed,)).fetchall()
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                if not self._careful:
+                    raise
+                self._lose(part[0], str(error).splitlines()[0])
+                continue
+            for row, images in zip(part, found, strict=True):
+                row.before, row.after = images if plan.settings.mirror else (None, images[0])
+
+    def _delete(self, plan: TablePlan, wave: list[Row]) -> None:
+        if not wave or not plan.settings.mirror:
+            return
+        listed = _array(row.change.key for row in wave)
+        for place, image in self._connection.execute(plan.delete, (listed,)).fetchall():
+            wave[place - 1].before = image
+
+    def _truncate(self, plan: TablePlan) -> None:
+        if plan.settings.mirror:
+            self._connection.execute(sql.SQL("delete from {}").format(plan.mirror))
+            self._connection.execute(
+                'delete from wake.missing_value where source = %s and "table" = %s', (self._source, plan.label)
+            )
+
+    def _lose(self, row: Row, error: str) -> None:
+        """A row whose values PostgreSQL cannot read: nothing of it is known any more."""
+        row.error = error
+        if row.plan.settings.mirror:
+            self._delete(row.plan, [row])
+        row.missing_after = frozenset({WHOLE_ROW})
+        self._remember_missing(row)
+
+    def _apply_doubtful(self, row: Row, rows: list[Row], known: Mapping[str, frozenset[str]]) -> None:
+        """One image that does not tell all: what is unchanged comes from the store, what is lost is remembered."""
+        found = doubtful.examine(row.plan, row.change.after or b"{}")
+        plan, moved = row.plan, _moved_from(row, rows) if row.change.op == "c" else None
+        source_missing = known.get(row.key, frozenset())
+        values: list[sql.Composable] = []
+        assigned: list[sql.Composable] = []
+        for column in plan.shown:
+            name = sql.Identifier(column.name)
+            if column.name in found.unchanged and moved is not None and moved.before is not None:
+                values.append(
+                    sql.SQL("(jsonb_populate_record(null::{}, {}::jsonb)).{}").format(
+                        plan.mirror, sql.Literal(moved.before), name
+                    )
+                )
+                source_missing = moved.missing_before
+            else:
+                values.append(plan.expression(column))
+            if column.name not in found.unchanged:
+                assigned.append(sql.SQL("{0} = excluded.{0}").format(name))
+        if not plan.settings.mirror:
+            row.change.after = found.image
+            self._upsert(plan, [row])
+            row.missing_after = found.lost | found.unchanged
+            return
+        row.before, row.after = self._upsert_doubtful(row, found, values, assigned)
+        before = moved.before if moved is not None else row.before
+        fillable = before is not None and plan.label not in self.untrusted and WHOLE_ROW not in source_missing
+        unfilled = (found.unchanged & source_missing) if fillable else found.unchanged
+        row.missing_after = found.lost | unfilled
+        self._remember_missing(row)
+
+    def _upsert_doubtful(
+        self, row: Row, found: doubtful.Doubtful, values: list[sql.Composable], assigned: list[sql.Composable]
+    ) -> tuple[str | None, str | None]:
+        plan = row.plan
+        query = sql.SQL(
+            "insert into {} as m ({}) select {} from json_to_recordset(%s::json) as x({})"
+            " on conflict ({}) do update set {} returning to_jsonb(old)::text, to_jsonb(new)::text"
+        ).format(
+            plan.mirror,
+            sql.SQL(", ").join(sql.Identifier(column.name) for column in plan.shown),
+            sql.SQL(", ").join(values),
+            plan.record,
+            sql.SQL(", ").join(sql.Identifier(column.name) for column in plan.key_columns),
+            sql.SQL(", ").join(assigned),
+        )
+        try:
+            with _savepoint(self._connection, self._careful):
+                images = self._connection.execute(query, (_array([found.image]),), prepare=False).fetchone()
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if not self._careful:
+                raise
+            self._lose(row, str(error).splitlines()[0])
+            return row.before, None
+        return (images[0], images[1]) if images else (None, None)
+
+    def _settle(self, row: Row, known: Mapping[str, frozenset[str]]) -> None:
+        """What may be said of the image before, and nothing more."""
+        row.missing_before = known.get(row.key, frozenset())
+        if row.change.op == "c":
+            row.before, row.missing_before = None, frozenset()
+        elif row.plan.label in self.untrusted or WHOLE_ROW in row.missing_before or not row.plan.settings.mirror:
+            row.before_known = False
+        elif row.before is None and row.change.op != "r":
+            row.before_known = False  # a row that is changed was there; the store has missed it
+        if row.change.op == "u" and row.before is not None and row.after is not None:
+            self._find_hidden_toast(row)
+
+    def _find_hidden_toast(self, row: Row) -> None:
+        """Types for which Debezium prints null instead of the placeholder (the field guide, 2.3)."""
+        if row.before is None or len(row.before) < _TOAST_ROW or not row.plan.nulls_for_toast:
+            return
+        before, after = _fields.decode(row.before), _fields.decode(row.after or "{}")
+        hidden = {
+            name
+            for name in row.plan.nulls_for_toast
+            if bytes(after.get(name, b"")) == b"null" and len(bytes(before.get(name, b""))) > _TOAST_VALUE
+        }
+        if hidden:
+            row.missing_after |= hidden
+            self._remember_missing(row)
+
+    def _load_missing(self) -> set[str]:
+        rows = self._connection.execute(
+            'select distinct "table" from wake.missing_value where source = %s', (self._source,)
+        ).fetchall()
+        return {row[0] for row in rows}
+
+    def _missing_of(self, plan: TablePlan, wave: list[Row]) -> dict[str, frozenset[str]]:
+        return self.missing(plan.label, [row.key for row in wave])
+
+    def has_missing(self, label: str) -> bool:
+        """Whether any stored value of this table may be unknown."""
+        return label in self._with_missing
+
+    def missing(self, label: str, keys: Sequence[str]) -> dict[str, frozenset[str]]:
+        """Which stored columns of these rows are not known, by key; rows without such columns are absent."""
+        if label not in self._with_missing:
+            return {}
+        rows = self._connection.execute(
+            'select subject, columns from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
+            (self._source, label, list(keys)),
+        ).fetchall()
+        return {subject: frozenset(columns) for subject, columns in rows}
+
+    def _remember_missing(self, row: Row) -> None:
+        place = (self._source, row.plan.label, row.key)
+        if not row.missing_after:
+            self._connection.execute(
+                'delete from wake.missing_value where source = %s and "table" = %s and subject = %s', place
+            )
+            return
+        self._with_missing.add(row.plan.label)
+        self._connection.execute(
+            'insert into wake.missing_value (source, "table", subject, columns) values (%s, %s, %s, %s)'
+            ' on conflict (source, "table", subject) do update set columns = excluded.columns',
+            (*place, sorted(row.missing_after)),
+        )
+
+    def _forget_missing(self, plan: TablePlan, rows: list[Row]) -> None:
+        self._connection.execute(
+            'delete from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
+            (self._source, plan.label, [row.key for row in rows if not row.missing_after]),
+        )
+
+
+def _array(texts: Iterable[bytes]) -> str:
+    return (b"[%s]" % b",".join(texts)).decode()
+
+
+def _segments(rows: list[Row]) -> Iterator[list[Row]]:
+    """Stretches whose changes may go in waves: a truncate, and an insert that continues a moved row, stand apart."""
+    segment: list[Row] = []
+    for row in rows:
+        alone = row.change.op == "t"
+        if segment and (alone or _continues_moved(row)):
+            yield segment
+            segment = []
+        segment.append(row)
+        if alone:
+            yield segment
+            segment = []
+    if segment:
+        yield segment
+
+
+def _continues_moved(row: Row) -> bool:
+    """Only a change of the key makes an insert with the placeholder: the value is that of the old key's row."""
+    change, pattern = row.change, row.plan.suspicious
+    return change.op == "c" and change.after is not None and pattern is not None and bool(pattern.search(change.after))
+
+
+def _moved_from(row: Row, rows: list[Row]) -> Row | None:
+    """The delete that a change of the key made right before this insert."""
+    index = next(i for i, each in enumerate(rows) if each is row)
+    previous = rows[index - 1] if index else None
+    if previous is None or previous.change.op != "d" or previous.plan is not row.plan:
+        return None
+    return previous
+
+
+def _waves(segment: list[Row]) -> Iterator[tuple[TablePlan, list[Row]]]:
+    """For each table its waves, in order; in a wave every key stands once."""
+    counts: dict[tuple[str, bytes], int] = {}
+    waves: dict[str, list[list[Row]]] = {}
+    for row in segment:
+        place = (row.change.table, row.change.key)
+        number = counts.get(place, 0)
+        counts[place] = number + 1
+        of_table = waves.setdefault(row.change.table, [])
+        if number == len(of_table):
+            of_table.append([])
+        of_table[number].append(row)
+    for of_table in waves.values():
+        for wave in of_table:
+            yield wave[0].plan, wave
+
+
+def _savepoint(connection: psycopg.Connection[Any], wanted: bool) -> contextlib.AbstractContextManager[Any]:
+    """A savepoint, or nothing when rows are not applied one by one."""
+    return connection.transaction() if wanted else contextlib.nullcontext()

@@ -1,0 +1,236 @@
+"""One captured table, compiled: the statements that mirror its rows, and what its events always say."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import re
+import uuid
+from functools import cached_property
+
+from psycopg import sql
+
+from cdc_consumer import columns
+from wakestream import topics
+from wakestream.capture import CapturedTable
+from wakestream.catalogue import Column, Table
+
+# The session carries the key of the masks, so that no statement's text holds it.
+_MASK_KEY = sql.SQL("decode(current_setting('wake.mask_key'), 'hex')")
+
+_FAR_YEAR = r'"[+-]\d{4,}-\d\d-\d\d'
+_ARRAY_OF_ARRAYS = r'\[null|"\[L'
+
+
+@dataclasses.dataclass(frozen=True)
+class TablePlan:
+    """How the changes of one table are read, mirrored and shown."""
+
+    source: str
+    table: Table
+    settings: CapturedTable
+    placeholder: str
+    """What Debezium writes for an unchanged value that it was not sent."""
+
+    @cached_property
+    def label(self) -> str:
+        """`schema.table`."""
+        return self.table.label
+
+    @cached_property
+    def shown(self) -> tuple[Column, ...]:
+        """The columns of the images: neither excluded nor always lost."""
+        return tuple(
+            column
+            for column in self.table.columns
+            if column.name not in self.settings.exclude and not columns.is_lost(column)
+        )
+
+    @cached_property
+    def lost(self) -> tuple[str, ...]:
+        """Columns that are in no image and named `missing` in each."""
+        excluded = self.settings.exclude
+        return tuple(c.name for c in self.table.columns if c.name not in excluded and columns.is_lost(c))
+
+    @cached_property
+    def nulls_for_toast(self) -> frozenset[str]:
+        """Columns whose null may be an unchanged value that was not sent."""
+        return frozenset(column.name for column in self.shown if columns.null_for_toast(column))
+
+    @cached_property
+    def untrusted(self) -> tuple[str, ...]:
+        """Shown columns whose text somebody else wrote."""
+        shown = {column.name for column in self.shown}
+        return tuple(name for name in self.settings.untrusted if name in shown)
+
+    @cached_property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The key's columns in index order."""
+        return tuple(column for name in self.table.key if (column := self.table.column(name)) is not None)
+
+    @cached_property
+    def simple_key(self) -> bool:
+        """Whether the message's key is what `to_jsonb` would print, so that PostgreSQL need not be asked."""
+        return all(column.base in columns.SIMPLE_KEYS and not column.array for column in self.key_columns)
+
+    @cached_property
+    def suspicious(self) -> re.Pattern[bytes] | None:
+        """Finds images that may hold a value that is lost or was not sent; None where none can."""
+        patterns = [re.escape(form) for form in self.placeholder_forms.values()]
+        if any(column.base in columns.TEMPORAL for column in self.shown):
+            patterns.append(_FAR_YEAR)
+        if any(column.array for column in self.shown):
+            patterns.append(_ARRAY_OF_ARRAYS)
+        patterns += [f'"{re.escape(c.name)}":null' for c in self.shown if columns.null_may_hide(c)]
+        return re.compile("|".join(patterns).encode()) if patterns else None
+
+    @cached_property
+    def placeholder_forms(self) -> dict[str, str]:
+        """The JSON under which the placeholder appears, by kind of column, where this table has such columns."""
+        text, raw = self.placeholder, self.placeholder.encode()
+        encoded = base64.b64encode(raw).decode()
+        digest = bytearray(hashlib.md5(raw, usedforsecurity=False).digest())
+        digest[6], digest[8] = digest[6] & 0x0F | 0x30, digest[8] & 0x3F | 0x80
+        forms = {
+            "text": f'"{text}"',
+            "bytea": f'"{encoded}"',
+            "int[]": "[" + ",".join(str(byte) for byte in raw) + "]",
+            "uuid[]": f'"{uuid.UUID(bytes=bytes(digest))}"',
+        }
+        needed = {_placeholder_kind(column) for column in self.shown if column.toastable}
+        return {kind: form for kind, form in forms.items() if kind in needed}
+
+    def is_placeholder(self, column: Column, text: bytes) -> bool:
+        """Whether a field's raw JSON is the placeholder for a column of this kind."""
+        form = self.placeholder_forms.get(_placeholder_kind(column))
+        if form is None:
+            return False
+        wrapped = f"[{form}]" if column.array and not form.startswith("[") else form
+        return text == wrapped.encode()
+
+    @cached_property
+    def mirror(self) -> sql.Identifier:
+        """The mirror's qualified name in the ledger."""
+        return sql.Identifier(topics.mirror_schema(self.source, self.table.schema), self.table.name)
+
+    @cached_property
+    def record(self) -> sql.Composed:
+        """The column definition list under which `json_to_recordset` reads the images."""
+        return _definitions(self.shown)
+
+    @cached_property
+    def key_record(self) -> sql.Composed:
+        """The same for the keys alone."""
+        return _definitions(self.key_columns)
+
+    def expression(self, column: Column) -> sql.Composable:
+        """A column's value out of the record set `x`, masked where the configuration says so."""
+        expression = columns.value(column, sql.Identifier("x", column.name))
+        kind = self.settings.mask.get(column.name)
+        return expression if kind is None else columns.masked(kind, expression, _MASK_KEY)
+
+    def mirror_type(self, column: Column) -> str:
+        """The type of a column in the mirror."""
+        return "text" if column.name in self.settings.mask else columns.ledger_type(column)
+
+    @cached_property
+    def create(self) -> sql.Composed:
+        """Makes the mirror and what it stands in."""
+        listed = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(c.name), _raw(self.mirror_type(c))) for c in self.shown
+        )
+        return sql.SQL("create table if not exists {} ({}, primary key ({}))").format(
+            self.mirror, listed, _names(self.key_columns)
+        )
+
+    @cached_property
+    def upsert(self) -> sql.Composed:
+        """Mirrors images (one JSON array) and returns the old and the new row of each, in order."""
+        assignments = sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c.name)) for c in self.shown
+        )
+        return sql.SQL(
+            "insert into {mirror} as m ({names}) select {values} from json_to_recordset(%s::json) as x({record})"
+            " on conflict ({key}) do update set {assignments} returning to_jsonb(old)::text, to_jsonb(new)::text"
+        ).format(
+            mirror=self.mirror,
+            names=_names(self.shown),
+            values=self.values,
+            record=self.record,
+            key=_names(self.key_columns),
+            assignments=assignments,
+        )
+
+    @cached_property
+    def values(self) -> sql.Composed:
+        """The images' values in the order of `shown`."""
+        return sql.SQL(", ").join(self.expression(column) for column in self.shown)
+
+    @cached_property
+    def show(self) -> sql.Composed:
+        """The images as `to_jsonb` prints them, without mirroring; in order."""
+        listed = sql.SQL(", ").join(
+            sql.SQL("{} as {}").format(self.expression(c), sql.Identifier(c.name)) for c in self.shown
+        )
+        return sql.SQL("select to_jsonb(r)::text from (select {} from json_to_recordset(%s::json) as x({})) r").format(
+            listed, self.record
+        )
+
+    @cached_property
+    def same_key(self) -> sql.Composed:
+        """Joins the mirror `m` with keys `x`."""
+        return sql.SQL(" and ").join(
+            sql.SQL("m.{} = {}").format(sql.Identifier(c.name), columns.value(c, sql.Identifier("x", c.name)))
+            for c in self.key_columns
+        )
+
+    @cached_property
+    def delete(self) -> sql.Composed:
+        """Deletes keys (one JSON array) and returns place (from one) and old row of each that was there."""
+        return sql.SQL(
+            "delete from {} as m using rows from (json_to_recordset(%s::json) as ({})) with ordinality"
+            " as x({}, wake__place) where {} returning x.wake__place, to_jsonb(m)::text"
+        ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
+
+    @cached_property
+    def present(self) -> sql.Composed:
+        """Place (from one) and stored row of each key that the mirror has."""
+        return sql.SQL(
+            "select x.wake__place, to_jsonb(m)::text from {} as m join rows from (json_to_recordset(%s::json) as ({}))"
+            " with ordinality as x({}, wake__place) on {} order by 1"
+        ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
+
+    @cached_property
+    def key_texts(self) -> sql.Composed:
+        """Keys as `to_jsonb` prints their values, each an object in index order."""
+        pairs = sql.SQL(", ").join(
+            sql.SQL("{}, {}").format(sql.Literal(c.name), columns.value(c, sql.Identifier("x", c.name)))
+            for c in self.key_columns
+        )
+        return sql.SQL("select json_build_object({})::text from json_to_recordset(%s::json) as x({})").format(
+            pairs, self.key_record
+        )
+
+
+def _placeholder_kind(column: Column) -> str:
+    if column.array and column.base in ("int2", "int4", "int8", "date"):
+        return "int[]"
+    if column.array and column.base == "uuid":
+        return "uuid[]"
+    return "bytea" if column.base == "bytea" else "text"
+
+
+def _names(listed: tuple[Column, ...]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(column.name) for column in listed)
+
+
+def _definitions(listed: tuple[Column, ...]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(c.name), _raw(columns.wire_type(c))) for c in listed
+    )
+
+
+def _raw(type_name: str) -> sql.SQL:
+    """A type's name as `format_type` printed it, which quotes what needs quoting."""
+    return sql.SQL(type_name)  # pyright: ignore[reportArgumentType]

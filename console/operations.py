@@ -1,0 +1,205 @@
+"""`Operations` acts: what a person may do, each in one transaction with its audit row.
+
+Every move is one of `wakestream.states`; one that is not allowed is refused with its reason, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import psycopg
+from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy.orm import Session
+
+from console import finding, operators, records, views
+from console.sessions import transaction
+from wakestream import settling, states
+from wakestream.errors import RefusedError
+from wakestream.ledger.models import Action, Audit, DeadLetter, Operator, Receipt, Run, RunStep
+
+OWNER = "holder of the ledger's URL"
+
+Move = Callable[[Session, Action, Operator, str | None], str | None]
+
+TWICE = "whether the effect happened the first time is unknown: it may happen twice"
+
+
+class Operations:
+    """What the operator with this token may do. Without a valid one, nothing."""
+
+    def __init__(self, engine: Engine, token: str | None) -> None:
+        self._engine = engine
+        self._token = token
+
+    def approve(self, action_id: str, reason: str | None = None) -> views.Decided:
+        """Let an action that waits for a person run."""
+        return self._on_action(action_id, "approve", reason, _approve)
+
+    def reject(self, action_id: str, reason: str | None) -> views.Decided:
+        """Keep an action from running, for a reason; its run ends when nothing else is open."""
+        if not (reason or "").strip():
+            raise RefusedError("a rejection needs its reason: --reason TEXT")
+        return self._on_action(action_id, "reject", reason, _reject)
+
+    def retry_action(self, action_id: str, reason: str | None = None) -> views.Decided:
+        """Try an action again whose effect failed, or is unknown."""
+        return self._on_action(action_id, "retry", reason, _retry)
+
+    def retry_run(self, run_id: str, reason: str | None = None) -> views.Decided:
+        """Start a failed or parked run again.
+
+        A parked run goes on from what it stored. A failed one decides anew; its former steps stay to be seen.
+        """
+        with transaction(self._engine) as session:
+            who = operators.authenticate(session, self._token)
+            run = finding.by_id(session, Run, run_id, lock=True)
+            was = cast("states.RunState", run.state)
+            if "pending" not in states.RUN_MOVES[was] or was == "running":
+                raise RefusedError(f"run `{run_id}` is {was}; only a failed or parked one can be retried")
+            if was == "failed":
+                _set_aside_steps(session, run_id)
+            run.state, run.attempts, run.run_at = "pending", 0, _now(session)
+            run.error = run.finished_at = run.lease_by = run.lease_until = None
+            _record(session, who, "run.retry", run_id, reason)
+            _notify(session, "wake_run", run_id)
+            return views.Decided(id=run_id, state=run.state, was=was, by=who.name, note=None)
+
+    def retry_letter(self, number: int, reason: str | None = None) -> views.Decided:
+        """Have the agent evaluate a dead letter's event again."""
+        with transaction(self._engine) as session:
+            who, letter = self._open_letter(session, number)
+            if letter.stage != "agent" or letter.event is None:
+                raise RefusedError(
+                    f"letter {number} is of stage {letter.stage}: trying it again means to read Kafka again "
+                    f"({letter.topic}[{letter.partition}] at {letter.offset}), and this version cannot; "
+                    "discard it, or leave it open"
+                )
+            letter.state = "retried"
+            _record(session, who, "letter.retry", f"letter/{number}", reason)
+            _notify(session, "wake_letter", str(number))
+            return views.Decided(id=str(number), state=letter.state, was="open", by=who.name, note=None)
+
+    def discard_letter(self, number: int, reason: str | None) -> views.Decided:
+        """Close a dead letter for a reason; nothing is done about its message."""
+        if not (reason or "").strip():
+            raise RefusedError("discarding a dead letter needs its reason: --reason TEXT")
+        with transaction(self._engine) as session:
+            who, letter = self._open_letter(session, number)
+            letter.state = "discarded"
+            _record(session, who, "letter.discard", f"letter/{number}", reason)
+            return views.Decided(id=str(number), state=letter.state, was="open", by=who.name, note=None)
+
+    def add_operator(self, name: str) -> str:
+        """Make an operator; the token is returned once. Who holds the ledger's URL needs no token for that."""
+        with transaction(self._engine) as session:
+            return operators.add(session, name, by=self._who(session))
+
+    def revoke_operator(self, name: str) -> None:
+        """Make an operator's token worthless."""
+        with transaction(self._engine) as session:
+            operators.revoke(session, name, by=self._who(session))
+
+    def _who(self, session: Session) -> str:
+        return operators.authenticate(session, self._token).name if self._token else OWNER
+
+    def _on_action(self, action_id: str, verb: str, reason: str | None, move: Move) -> views.Decided:
+        with transaction(self._engine) as session:
+            who = operators.authenticate(session, self._token)
+            action = finding.by_id(session, Action, action_id, lock=True)
+            was = action.state
+            note = move(session, action, who, reason)
+            _record(session, who, f"action.{verb}", action_id, reason)
+            session.flush()
+            if action.state in states.ACTION_FINAL:
+                settling.settle_run(_driver(session), action.run)
+            _notify(session, "wake_action", action_id)
+            return views.Decided(id=action_id, state=action.state, was=was, by=who.name, note=note)
+
+    def _open_letter(self, session: Session, number: int) -> tuple[Operator, DeadLetter]:
+        who = operators.authenticate(session, self._token)
+        letter = finding.by_id(session, DeadLetter, number, lock=True)
+        if letter.state != "open":
+            done = _last_deed(session, f"letter/{number}")
+            raise RefusedError(f"letter {number} is {letter.state} already{done}")
+        return who, letter
+
+
+def _approve(session: Session, action: Action, who: Operator, reason: str | None) -> None:
+    if action.state != "awaiting_approval":
+        raise RefusedError(_why_not(action, "approved", "only one that awaits approval can be approved"))
+    _decide(session, action, who, "approved", reason)
+
+
+def _reject(session: Session, action: Action, who: Operator, reason: str | None) -> None:
+    if "rejected" not in states.ACTION_MOVES[cast("states.ActionState", action.state)]:
+        raise RefusedError(_why_not(action, "rejected", "it is too late to reject it"))
+    _decide(session, action, who, "rejected", reason)
+
+
+def _retry(session: Session, action: Action, who: Operator, _: str | None) -> str | None:
+    if action.state not in ("failed", "unknown"):
+        raise RefusedError(f"action `{action.id}` is {action.state}; only a failed or unknown one can be retried")
+    receipt = session.get(Receipt, action.id)
+    if receipt is not None:
+        raise RefusedError(
+            f"action `{action.id}` took effect: its mark is in the change log at {views.lsn(receipt.commit)}, "
+            f"committed on {records.moment(receipt.committed_at)}; retrying would do it twice"
+        )
+    note = TWICE if action.state == "unknown" else None
+    action.state, action.attempts, action.run_at = "approved", 0, _now(session)
+    action.reason = f"retried by {who.name}"
+    # What an earlier attempt intended must not settle the new one.
+    action.intent = action.lease_by = action.lease_until = None
+    return note
+
+
+def _decide(session: Session, action: Action, who: Operator, state: states.ActionState, reason: str | None) -> None:
+    action.state = state
+    action.reason = f"{state} by {who.name}"
+    action.decided_by = who.name
+    action.decision_reason = reason
+    action.decided_at = action.run_at = _now(session)
+    action.lease_by = action.lease_until = None
+
+
+def _why_not(action: Action, wanted: str, otherwise: str) -> str:
+    """Who decided before, and when; else what its state allows."""
+    already = "already " if action.state == wanted else ""
+    if action.decided_by is not None and action.decided_at is not None:
+        why = f" for the reason: {action.decision_reason}" if action.decision_reason else ""
+        verb = "rejected" if action.state == "rejected" else "approved"
+        decided = f"{verb} by {action.decided_by} on {records.moment(action.decided_at)}{why}"
+        return f"action `{action.id}` is {already}{action.state}: {decided}"
+    return f"action `{action.id}` is {already}{action.state}; {otherwise}"
+
+
+def _set_aside_steps(session: Session, run_id: str) -> None:
+    """Rename the steps of what failed, so that the retry asks anew and both can be seen."""
+    before = select(func.count()).select_from(Audit).where(Audit.what == "run.retry", Audit.ids.contains([run_id]))
+    name = f"before retry {(session.scalar(before) or 0) + 1}/"
+    latest = (RunStep.run == run_id) & ~RunStep.step.contains("/")
+    renamed = update(RunStep).where(latest).values(step=func.concat(name, RunStep.step))
+    session.execute(renamed, execution_options={"synchronize_session": False})
+
+
+def _record(session: Session, who: Operator, what: str, thing: str, reason: str | None) -> None:
+    session.add(Audit(who=who.name, what=what, ids=[thing], reason=reason))
+
+
+def _last_deed(session: Session, thing: str) -> str:
+    query = select(Audit).where(Audit.ids.contains([thing])).order_by(Audit.id.desc()).limit(1)
+    deed = session.scalar(query)
+    return f", by {deed.who} on {records.moment(deed.at)}" if deed else ""
+
+
+def _now(session: Session) -> Any:
+    return session.scalar(select(func.clock_timestamp()))
+
+
+def _notify(session: Session, channel: str, payload: str) -> None:
+    session.execute(text("select pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
+
+
+def _driver(session: Session) -> psycopg.Connection[Any]:
+    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)

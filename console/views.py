@@ -1,0 +1,259 @@
+"""What operators are shown: one frozen record for each thing; the fields' names are the keys of `--json`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+Json = dict[str, Any]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that prints as one JSON object."""
+
+
+class Receipt(View, frozen=True, kw_only=True):
+    """The proof of an SQL action: its mark, seen in the change log."""
+
+    source: str
+    log: int
+    offset: int
+    commit: str
+    """PostgreSQL's LSN of the commit, as `X/Y`."""
+    rows: int
+    """Captured rows that the transaction changed."""
+    committed_at: datetime
+    seen_at: datetime
+    seconds: float
+    """From the commit until it was seen."""
+
+
+class AuditRow(View, frozen=True, kw_only=True):
+    """Who did what, and why."""
+
+    at: datetime
+    who: str
+    what: str
+    reason: str | None
+
+
+class RunRow(View, frozen=True, kw_only=True):
+    """A run in a list."""
+
+    id: str
+    activation: str
+    agent: str
+    trigger: str
+    key: Json
+    state: str
+    attempts: int
+    run_at: datetime | None
+    """When it is tried next; null unless it is pending."""
+    error: str | None
+    model: str | None
+    tokens_in: int
+    tokens_out: int
+    cost: float
+    model_ms: float
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class ActionRow(View, frozen=True, kw_only=True):
+    """An action in a list."""
+
+    id: str
+    run: str
+    name: str
+    kind: str
+    state: str
+    reason: str | None
+    """Why it is in its state."""
+    bound: Json
+    chosen: Json
+    arguments: Json
+    approval: str
+    """What its policy asked for."""
+    decided_by: str | None
+    decided_at: datetime | None
+    decision_reason: str | None
+    attempts: int
+    created_at: datetime
+    executed_at: datetime | None
+    receipt: Receipt | Json | None
+    """Of an SQL action its mark in the change log; of a webhook the response."""
+
+
+class ActionDetail(ActionRow, frozen=True, kw_only=True):
+    """An action with what will be, or was, executed."""
+
+    effect: Json
+    """The statement or request with its values."""
+    intent: Json | None
+    result: Json | None
+    history: list[AuditRow]
+
+
+class ChangedValue(View, frozen=True, kw_only=True):
+    """One value that a change changed."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class Change(View, frozen=True, kw_only=True):
+    """The event that started it all."""
+
+    event: str
+    """Its id."""
+    source: str
+    type: str
+    subject: str
+    time: datetime | None
+    """When it was committed."""
+    key: Json | None
+    changed: list[ChangedValue]
+    missing: list[str]
+    snapshot: bool
+    cause: Json | None
+    before: Json | None
+    after: Json | None
+
+
+class Condition(View, frozen=True, kw_only=True):
+    """The trigger as the configuration has it now; nulls when it is not in there."""
+
+    trigger: str
+    on: str | None
+    """The table or entity."""
+    fire: str | None
+    when: str | None
+
+
+class Step(View, frozen=True, kw_only=True):
+    """One thing that a run asked, and the answer."""
+
+    step: str
+    request: Json | None
+    response: Json | None
+    error: str | None
+    tokens_in: int
+    tokens_out: int
+    ms: float
+    at: datetime
+
+
+class RunStory(RunRow, frozen=True, kw_only=True):
+    """A run from the change to the receipts."""
+
+    change: Change
+    condition: Condition
+    lookups: list[Step]
+    prompt: Json | None
+    answers: list[Step]
+    """Every answer of the model, repairs and earlier attempts included."""
+    decision: Json | None
+    """The answer that counted."""
+    actions: list[ActionDetail]
+    history: list[AuditRow]
+
+
+class ActionStory(ActionDetail, frozen=True, kw_only=True):
+    """An action and the run that proposed it."""
+
+    origin: RunStory
+
+
+class LetterRow(View, frozen=True, kw_only=True):
+    """A message or event that could not be processed."""
+
+    id: int
+    stage: str
+    kind: str
+    state: str
+    subject: str
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    attempts: int
+    at: datetime
+
+
+class LetterStory(LetterRow, frozen=True, kw_only=True):
+    """A dead letter with what is known of its message."""
+
+    digest: str
+    event: Json | None
+    history: list[AuditRow]
+
+
+class ActivationRow(View, frozen=True, kw_only=True):
+    """A trigger that was met, or kept from starting a run."""
+
+    id: str
+    trigger: str
+    state: str
+    reason: str | None
+    event: str
+    subject: str
+    depth: int
+    committed_at: datetime | None
+    created_at: datetime
+    run: str | None
+    run_state: str | None
+
+
+class CountRow(View, frozen=True, kw_only=True):
+    """What a trigger's condition came to, over all keys."""
+
+    trigger: str
+    outcome: str
+    count: int
+    last_event: str
+    last_at: datetime
+
+
+class Why(View, frozen=True, kw_only=True):
+    """What an event or a key led to."""
+
+    about: str
+    activations: list[ActivationRow]
+    counts: list[CountRow]
+    letters: list[LetterRow]
+
+
+class OperatorRow(View, frozen=True, kw_only=True):
+    """A person who may decide."""
+
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class Decided(View, frozen=True, kw_only=True):
+    """What an operator's word led to."""
+
+    id: str
+    state: str
+    was: str
+    by: str
+    note: str | None
+    """What to know about it."""
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def to_json(view: View) -> str:
+    """One JSON object on one line, numbers with every digit."""
+    return _encoder.encode(view).decode()
+
+
+def lsn(position: int) -> str:
+    """PostgreSQL's way to write a position in the WAL."""
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"

@@ -1,0 +1,210 @@
+"""The configuration made ready to run against a catalogue: every name resolved, every expression type-checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jinja2
+import msgspec
+
+from wakestream import condition_scope, documents, program_actions, program_template
+from wakestream.capture import CapturedTable, Entity, Revision
+from wakestream.condition_scope import Scope
+from wakestream.conditions import Condition
+from wakestream.config import Config, Loaded
+from wakestream.config.document import KeyPath
+from wakestream.config.models import Agent, Model, Trigger
+from wakestream.program_actions import CompiledAction, CompiledLookup, TriggerScope
+from wakestream.program_problems import Problems
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledAgent:
+    """An agent as one trigger wakes it."""
+
+    name: str
+    settings: Agent
+    model: Model
+    instructions: jinja2.Template
+    lookups: dict[str, CompiledLookup]
+    actions: dict[str, CompiledAction]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledTrigger:
+    """A trigger ready to be evaluated."""
+
+    name: str
+    settings: Trigger
+    source: str
+    """The configured name of the source."""
+    subject: str
+    """What events it sees: `public.flight`, or an entity's name."""
+    condition: Condition
+    reads: frozenset[str]
+    """Paths within the image that the condition reads: `status`, `flight.status`."""
+    agent: CompiledAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """All triggers with the agents, lookups and actions they lead to."""
+
+    config: Config
+    triggers: dict[str, CompiledTrigger]
+    untrusted: dict[str, frozenset[str]]
+    """Per source, the columns whose text comes from outside."""
+    digest: str
+    """Changes when anything does that a run depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What a trigger watches, resolved."""
+
+    source: str
+    name: str
+    scope: Scope
+    blind: str
+
+
+def compile_program(loaded: Loaded, revisions: Mapping[str, Revision]) -> Program:
+    """Compile everything that triggers lead to, against the newest revision of each source.
+
+    Raises `ConfigurationError` with every problem, each with its place and the fix.
+    """
+    config, problems = loaded.config, Problems(loaded)
+    for name, action in config.actions.items():
+        program_actions.check_action(name, action, problems)
+    for name, lookup in config.lookups.items():
+        path: KeyPath = ("lookups", name)
+        given = dict.fromkeys(lookup.bind, "bind")
+        program_actions.check_placeholders((*path, "sql"), lookup.sql, given, path, problems)
+    texts = {name: _read_template(loaded, name, problems) for name in config.agents}
+    templates = {name: _template(loaded, name, text, problems) for name, text in texts.items() if text is not None}
+    triggers = {name: _trigger(name, config, templates, revisions, problems) for name in config.triggers}
+    problems.raise_any()
+    return Program(
+        config=config,
+        triggers={name: trigger for name, trigger in triggers.items() if trigger},
+        untrusted={source: _untrusted(revision) for source, revision in revisions.items()},
+        digest=_digest(config, texts, revisions),
+    )
+
+
+def _read_template(loaded: Loaded, agent: str, problems: Problems) -> str | None:
+    path = loaded.directory / loaded.config.agents[agent].instructions
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        problems.add(("agents", agent, "instructions"), f"no such file: {path}")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.add(("agents", agent, "instructions"), f"{path} cannot be read: {error}")
+    return None
+
+
+def _template(loaded: Loaded, agent: str, text: str, problems: Problems) -> jinja2.Template | None:
+    settings = loaded.config.agents[agent]
+    try:
+        return program_template.compile_template(text, settings.lookups)
+    except program_template.TemplateError as error:
+        for problem in error.found:
+            problems.add_line(f"{loaded.directory / settings.instructions}:{problem.line}:1: {problem.message}")
+        return None
+
+
+def _trigger(
+    name: str,
+    config: Config,
+    templates: Mapping[str, jinja2.Template | None],
+    revisions: Mapping[str, Revision],
+    problems: Problems,
+) -> CompiledTrigger | None:
+    settings = config.triggers[name]
+    path: KeyPath = ("triggers", name)
+    subject = _subject(name, config, revisions, problems)
+    if subject is None:
+        return None
+    within = TriggerScope(subject.scope, problems, subject.blind)
+    if subject.blind and settings.fire != "change":
+        problems.add((*path, "fire"), f"fire: {settings.fire} needs the previous row, and {subject.blind}")
+        within.blind = ""
+    roots = condition_scope.CHANGE_ROOTS if settings.fire == "change" else condition_scope.ENTER_LEAVE_ROOTS
+    where = (*path, "when")
+    condition = problems.condition(where, settings.when, subject.scope, roots, f"fire: {settings.fire}")
+    agent = _agent(settings.agent, config, templates, within)
+    if condition is None or agent is None or not within.sees(where, condition.reads):
+        return None
+    reads = frozenset(read.partition(".")[2] for read in condition.reads if read.partition(".")[0] == "after")
+    return CompiledTrigger(name, settings, subject.source, subject.name, condition, reads, agent)
+
+
+def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], problems: Problems) -> _Subject | None:
+    settings = config.triggers[trigger]
+    reference = settings.table or config.entities[settings.entity or ""].root
+    source, _, label = reference.partition(".")
+    path: KeyPath = ("triggers", trigger, "table" if settings.table else "entity")
+    revision = revisions.get(source)
+    if revision is None:
+        problems.add(path, f"nothing is known of source `{source}` yet; run `wake apply`")
+        return None
+    if revision.catalogue.table(label) is None:
+        problems.add(path, f"the catalogue of `{source}` has no table {label} yet; run `wake apply`")
+        return None
+    if settings.table:
+        scope = documents.table_scope(revision.catalogue, revision.capture, label)
+        return _Subject(source, label, scope, _blind(revision, label))
+    entity = revision.capture.entities.get(settings.entity or "")
+    if entity is None or not _complete(revision, entity):
+        problems.add(path, f"the catalogue of `{source}` has no entity `{settings.entity}` yet; run `wake apply`")
+        return None
+    return _Subject(source, entity.name, documents.entity_scope(revision.catalogue, revision.capture, entity), "")
+
+
+def _complete(revision: Revision, entity: Entity) -> bool:
+    tables = [entity.root, *(member.table for member in entity.members)]
+    return all(revision.catalogue.table(table) is not None for table in tables)
+
+
+def _blind(revision: Revision, label: str) -> str:
+    table = revision.catalogue.table(label)
+    if not revision.capture.tables.get(label, CapturedTable()).mirror:
+        return f"{label} has `mirror: false`; remove that"
+    if table is not None and not table.key:
+        return f"{label} has no primary key, so it is not mirrored; give it one"
+    return ""
+
+
+def _agent(
+    name: str, config: Config, templates: Mapping[str, jinja2.Template | None], within: TriggerScope
+) -> CompiledAgent | None:
+    settings = config.agents[name]
+    lookups = {each: program_actions.compile_lookup(each, config.lookups[each], within) for each in settings.lookups}
+    actions = {each: program_actions.compile_action(each, config.actions[each], within) for each in settings.actions}
+    template = templates.get(name)
+    if template is None or not all(lookups.values()) or not all(actions.values()):
+        return None
+    return CompiledAgent(
+        name=name,
+        settings=settings,
+        model=config.models[settings.model],
+        instructions=template,
+        lookups={each: lookup for each, lookup in lookups.items() if lookup},
+        actions={each: action for each, action in actions.items() if action},
+    )
+
+
+def _untrusted(revision: Revision) -> frozenset[str]:
+    return frozenset(column for table in revision.capture.tables.values() for column in table.untrusted)
+
+
+def _digest(config: Config, texts: Mapping[str, str | None], revisions: Mapping[str, Revision]) -> str:
+    parts = {"triggers", "lookups", "agents", "actions", "models", "entities", "limits"}
+    content = (
+        config.model_dump(mode="json", include=parts, by_alias=True),
+        dict(texts),
+        {name: (revision.catalogue, revision.capture) for name, revision in revisions.items()},
+    )
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()

@@ -1,0 +1,189 @@
+"""Actions and lookups, type-checked in the scope of the trigger that leads to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import jsonschema_rs
+
+from wakestream import condition_scope, program_sql
+from wakestream.condition_scope import Document, ListOf, Node, Scalar, Scope
+from wakestream.conditions import Condition, Expression
+from wakestream.config.document import KeyPath
+from wakestream.config.loading import nearest
+from wakestream.config.models import Action, ActionSection, Lookup, SqlAction
+from wakestream.program_problems import Problems
+
+CHOICE_ROOTS = condition_scope.ACTION_ROOTS - {"bound", "chosen"}
+LOOKUP_ROOTS = frozenset({"after", "before", "key", "cause", "event", "run"})
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledChoice:
+    """A list of what exists, of which the model picks one by its key."""
+
+    source: Expression
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledAction:
+    """An action as one trigger leads to it."""
+
+    name: str
+    settings: Action
+    choose: dict[str, CompiledChoice]
+    bind: dict[str, Expression]
+    """In the order in which they are worked out: each may read those before it."""
+    approval: Condition | Literal["always", "never"]
+    arrays: frozenset[str] = frozenset()
+    """Bound names whose column is an array, which SQL spells otherwise than JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledLookup:
+    """A question to the context store as one trigger leads to it."""
+
+    name: str
+    settings: Lookup
+    bind: dict[str, Expression]
+    arrays: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class TriggerScope:
+    """In what an agent's actions and lookups are compiled for one trigger."""
+
+    scope: Scope
+    problems: Problems
+    blind: str = ""
+    """Why the previous image is not known here; empty if it is."""
+
+    def expression(
+        self, path: KeyPath, text: str, scope: Scope, roots: frozenset[str], where: str
+    ) -> Expression | None:
+        """A compiled expression that reads nothing that cannot be known here."""
+        made = self.problems.expression(path, text, scope, roots, where)
+        return made if made is not None and self.sees(path, made.reads) else None
+
+    def sees(self, path: KeyPath, reads: Iterable[str]) -> bool:
+        """Whether everything read is known here; notes it where not."""
+        hidden = [name for name in reads if name.partition(".")[0] in ("before", "changed")]
+        if not self.blind or not hidden:
+            return True
+        self.problems.add(path, f"{sorted(hidden)[0]} is never known here: {self.blind}")
+        return False
+
+
+def check_action(name: str, settings: Action, problems: Problems) -> None:
+    """What can be said of an action without a trigger: its placeholders and its parameters."""
+    path: KeyPath = ("actions", name)
+    for parameter, schema in settings.parameters.items():
+        try:
+            jsonschema_rs.validator_for(schema)
+        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            problems.add((*path, "parameters", parameter), f"`{parameter}` is not a JSON Schema: {reason}")
+    if isinstance(settings, SqlAction):
+        given = {**dict.fromkeys(settings.bind, "bind"), **dict.fromkeys(settings.choose, "choose")}
+        given |= dict.fromkeys(settings.parameters, "parameters")
+        check_placeholders((*path, "statement"), settings.statement, given, path, problems)
+
+
+def check_placeholders(
+    path: KeyPath, statement: str, given: dict[str, str], owner: KeyPath, problems: Problems
+) -> None:
+    """Every `:name` of the statement is given a value, and every value has its `:name`."""
+    found = program_sql.placeholders(statement)
+    for name, offset in found.items():
+        if name not in given:
+            line, column = program_sql.place_in(statement, offset)
+            known = nearest(name, given) if given else "; add it to `bind`"
+            problems.add_in(path, line, column, f"`:{name}` is given no value{known}")
+    for name, part in given.items():
+        if name not in found:
+            problems.add((*owner, part, name), f"`{name}` is not used; remove it, or write `:{name}` in the statement")
+
+
+def compile_action(name: str, settings: Action, within: TriggerScope) -> CompiledAction | None:
+    """An action in a trigger's scope, or None with its problems noted."""
+    path: KeyPath = ("actions", name)
+    choose = {choice: _choice(path, choice, settings, within) for choice in settings.choose}
+    chosen = {choice: made[1] for choice, made in choose.items() if made}
+    bind: dict[str, Expression] = {}
+    bound: dict[str, Node] = {}
+    roots = _roots(settings)
+    for argument, text in settings.bind.items():
+        scope = condition_scope.action_scope(within.scope, bound=bound, chosen=chosen)
+        made = within.expression((*path, "bind", argument), text, scope, roots, "bind")
+        if made is not None:
+            bind[argument] = made
+            bound[argument] = made.node or Scalar("jsonb")
+    approval = _approval(path, settings, condition_scope.action_scope(within.scope, bound=bound, chosen=chosen), within)
+    if approval is None or len(bind) < len(settings.bind) or not all(choose.values()):
+        return None
+    choices = {choice: made[0] for choice, made in choose.items() if made}
+    return CompiledAction(name, settings, choices, bind, approval, _arrays(bind))
+
+
+def compile_lookup(name: str, settings: Lookup, within: TriggerScope) -> CompiledLookup | None:
+    """A lookup in a trigger's scope, or None with its problems noted."""
+    path: KeyPath = ("lookups", name)
+    scope = condition_scope.action_scope(within.scope, bound={}, chosen={})
+    bind: dict[str, Expression] = {}
+    for argument, text in settings.bind.items():
+        made = within.expression((*path, "bind", argument), text, scope, LOOKUP_ROOTS, "a lookup's bind")
+        if made is not None:
+            bind[argument] = made
+    return CompiledLookup(name, settings, bind, _arrays(bind)) if len(bind) == len(settings.bind) else None
+
+
+def _roots(settings: ActionSection) -> frozenset[str]:
+    return condition_scope.TRUSTING_ACTION_ROOTS if settings.trust_model_arguments else condition_scope.ACTION_ROOTS
+
+
+def _arrays(bind: dict[str, Expression]) -> frozenset[str]:
+    return frozenset(name for name, each in bind.items() if isinstance(each.node, Scalar) and each.node.array)
+
+
+def _choice(
+    path: KeyPath, name: str, settings: ActionSection, within: TriggerScope
+) -> tuple[CompiledChoice, Document] | None:
+    choice = settings.choose[name]
+    where = (*path, "choose", name, "from")
+    scope = condition_scope.action_scope(within.scope, bound={}, chosen={})
+    source = within.expression(where, choice.from_, scope, CHOICE_ROOTS, "choose")
+    if source is None:
+        return None
+    if not isinstance(source.node, ListOf):
+        message = f"{choice.from_} is not a list of rows: name a member with `many: true`, as in after.alternatives"
+        within.problems.add_in(where, 1, 1, message)
+        return None
+    element = source.node.element
+    key = element.fields.get(choice.key)
+    if isinstance(key, Scalar) and not key.array:
+        return CompiledChoice(source, choice.key), element
+    within.problems.add((*path, "choose", name, "key"), _bad_key(choice.from_, choice.key, element))
+    return None
+
+
+def _bad_key(source: str, key: str, element: Document) -> str:
+    if key in element.withheld:
+        return f"`{key}` is excluded or masked in {element.label}, so it cannot be the key of a choice"
+    if key in element.fields:
+        return f"`{key}` is not a single value: choose by a column that identifies an element of {source}"
+    return f"the elements of {source} have no column `{key}`{nearest(key, element.fields)}"
+
+
+def _approval(
+    path: KeyPath, settings: ActionSection, scope: Scope, within: TriggerScope
+) -> Condition | Literal["always", "never"] | None:
+    match settings.approval:
+        case "always" | "never":
+            return settings.approval
+        case text:
+            where = (*path, "approval")
+            made = within.problems.condition(where, text, scope, _roots(settings), "approval")
+            return made if made is not None and within.sees(where, made.reads) else None
