@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -12,12 +13,18 @@ from wakestream.events import ContextEvent
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _events = msgspec.json.Decoder(ContextEvent, float_hook=Decimal)
 
 
 def dump(value: Any) -> str:
     """The value as compact JSON."""
     return _encoder.encode(value).decode()
+
+
+def storable(value: Any) -> str | None:
+    """JSON for a `jsonb` column, which holds every character but one; None stays None."""
+    return None if value is None else _NUL.sub(r"\1", dump(value))
 
 
 def load(text: str | bytes) -> Any:

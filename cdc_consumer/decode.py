@@ -38,7 +38,7 @@ class Envelope(msgspec.Struct, gc=False):
     """Any value of the change log: a change, a transaction's border, a notification or a heartbeat."""
 
     op: str | None = None
-    after: msgspec.Raw | None = None
+    after: msgspec.Raw = msgspec.Raw()
     source: SourceBlock | None = None
     transaction: TransactionBlock | None = None
     message: LogicalMessage | None = None
@@ -88,7 +88,8 @@ def change_of(envelope: Envelope, key: bytes | None) -> Change:
         raise EventError("unknown operation", detail=f"op is {op!r}")
     if op != "t" and not key:
         raise EventError("incomplete change", detail=f"a change of {source.schema}.{source.table} has no key")
-    after = None if envelope.after is None else bytes(envelope.after)
+    image = bytes(envelope.after)
+    after = image if image.startswith(b"{") else None
     if op in ("c", "u", "r") and after is None:
         raise EventError("incomplete change", detail=f"{op} of {source.schema}.{source.table} has no new image")
     order = envelope.transaction.total_order if envelope.transaction else None

@@ -165,7 +165,7 @@ class Mirrors:
         names = [sql.Identifier(column.name) for column in plan.key_columns]
         columns = sql.SQL(", ").join(sql.SQL("m.{}").format(name) for name in names)
         rows = self._connection.execute(
-            sql.SQL("select to_jsonb(k)::text from (select {} from {} as m order by {}) as k").format(
+            sql.SQL("select to_jsonb(k.*)::text from (select {} from {} as m order by {}) as k").format(
                 columns, plan.mirror, columns
             )
         ).fetchall()

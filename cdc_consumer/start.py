@@ -141,9 +141,8 @@ def announce_gap(
 def _topic_id(settings: Kafka, topic: str) -> str:
     """Kafka's own id of a topic: another one after it was deleted and made anew."""
     try:
-        asked = cast("Any", kafka.admin(settings)).describe_topics(
-            TopicCollection([topic]), request_timeout=kafka.REQUEST_TIMEOUT
-        )
+        client = cast("Any", kafka.admin(settings))  # must outlive the answer
+        asked = client.describe_topics(TopicCollection([topic]), request_timeout=kafka.REQUEST_TIMEOUT)
         return str(asked[topic].result().topic_id)
     except KafkaException as error:
         raise kafka.convert(error, f"looking for topic {topic}; `wake apply` makes it") from error

@@ -184,7 +184,7 @@ class Store:
         plan = row.plan
         query = sql.SQL(
             "insert into {} as m ({}) select {} from json_to_recordset(%s::json) as x({})"
-            " on conflict ({}) do update set {} returning to_jsonb(old)::text, to_jsonb(new)::text"
+            " on conflict ({}) do update set {} returning to_jsonb(old.*)::text, to_jsonb(new.*)::text"
         ).format(
             plan.mirror,
             sql.SQL(", ").join(sql.Identifier(column.name) for column in plan.shown),

@@ -152,7 +152,7 @@ class TablePlan:
         )
         return sql.SQL(
             "insert into {mirror} as m ({names}) select {values} from json_to_recordset(%s::json) as x({record})"
-            " on conflict ({key}) do update set {assignments} returning to_jsonb(old)::text, to_jsonb(new)::text"
+            " on conflict ({key}) do update set {assignments} returning to_jsonb(old.*)::text, to_jsonb(new.*)::text"
         ).format(
             mirror=self.mirror,
             names=_names(self.shown),
@@ -173,9 +173,9 @@ class TablePlan:
         listed = sql.SQL(", ").join(
             sql.SQL("{} as {}").format(self.expression(c), sql.Identifier(c.name)) for c in self.shown
         )
-        return sql.SQL("select to_jsonb(r)::text from (select {} from json_to_recordset(%s::json) as x({})) r").format(
-            listed, self.record
-        )
+        return sql.SQL(
+            "select to_jsonb(r.*)::text from (select {} from json_to_recordset(%s::json) as x({})) r"
+        ).format(listed, self.record)
 
     @cached_property
     def same_key(self) -> sql.Composed:
@@ -190,14 +190,14 @@ class TablePlan:
         """Deletes keys (one JSON array) and returns place (from one) and old row of each that was there."""
         return sql.SQL(
             "delete from {} as m using rows from (json_to_recordset(%s::json) as ({})) with ordinality"
-            " as x({}, wake__place) where {} returning x.wake__place, to_jsonb(m)::text"
+            " as x({}, wake__place) where {} returning x.wake__place, to_jsonb(m.*)::text"
         ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
 
     @cached_property
     def present(self) -> sql.Composed:
         """Place (from one) and stored row of each key that the mirror has."""
         return sql.SQL(
-            "select x.wake__place, to_jsonb(m)::text from {} as m join rows from (json_to_recordset(%s::json) as ({}))"
+            "select x.wake__place, to_jsonb(m.*)::text from {} as m join rows from (json_to_recordset(%s::json) as ({}))"
             " with ordinality as x({}, wake__place) on {} order by 1"
         ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
 

@@ -251,7 +251,12 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 def to_json(view: View) -> str:
     """One JSON object on one line, numbers with every digit."""
-    return _encoder.encode(view).decode()
+    return plain_json(view)
+
+
+def plain_json(value: Any) -> str:
+    """Any JSON value on one line."""
+    return _encoder.encode(value).decode()
 
 
 def lsn(position: int) -> str:

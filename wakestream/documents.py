@@ -39,11 +39,11 @@ def document(entity: Entity) -> sql.Composed:
     """The expression of the document: the root's columns, then members, then computed fields."""
     pairs: list[sql.Composable] = []
     for member in entity.members:
-        shown = sql.SQL("{}.wake__list") if member.many else sql.SQL("to_jsonb({})")
+        shown = sql.SQL("{}.wake__list") if member.many else sql.SQL("to_jsonb({}.*)")
         pairs.append(sql.SQL("{}, ").format(sql.Literal(member.name)) + shown.format(sql.Identifier(member.name)))
     for computed in entity.computed:
         pairs.append(sql.SQL("{}, ({})").format(sql.Literal(computed.name), operators_sql(computed.sql)))
-    root = sql.SQL("to_jsonb({})").format(sql.Identifier(entity.name))
+    root = sql.SQL("to_jsonb({}.*)").format(sql.Identifier(entity.name))
     if not pairs:
         return sql.Composed([root])
     return sql.SQL("({} || jsonb_build_object({}))").format(root, sql.SQL(", ").join(pairs))
@@ -72,6 +72,6 @@ def _many(member: Member, table: sql.Identifier) -> sql.Composed:
     where = operators_sql(member.where or "true")
     order = sql.SQL(" order by {}").format(operators_sql(member.order)) if member.order else sql.SQL("")
     return sql.SQL(
-        " left join lateral (select coalesce(jsonb_agg(to_jsonb(wake__row)), '[]') as wake__list from"
+        " left join lateral (select coalesce(jsonb_agg(to_jsonb(wake__row.*)), '[]') as wake__list from"
         " (select {name}.* from {table} as {name} where {where}{order} limit {limit}) as wake__row) as {name} on true"
     ).format(name=name, table=table, where=where, order=order, limit=sql.Literal(member.limit))

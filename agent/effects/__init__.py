@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal
 
 from agent.effects.outcome import Effect
 from agent.effects.sql import SqlEffect

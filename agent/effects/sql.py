@@ -144,9 +144,21 @@ def to_sql(value: Any, *, array: bool = False) -> Any:
         case bool():
             return "true" if value else "false"
         case list() if array:
-            return [to_sql(element) for element in cast("list[Any]", value)]
+            return _array(cast("list[Any]", value))
         case _:
             return json_text.dump(value)
+
+
+def _array(elements: list[Any]) -> str:
+    """PostgreSQL's own spelling of a one-dimensional array."""
+    return "{" + ",".join(_element(element) for element in elements) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    text = str(to_sql(value)).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def _plain(value: Any) -> Any:

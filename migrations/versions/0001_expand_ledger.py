@@ -104,16 +104,17 @@ def upgrade() -> None:
         sa.Column("complete", sa.Boolean(), nullable=False),
         sa.Column("log", sa.BigInteger(), nullable=True),
         sa.Column("snapshot_from", sa.BigInteger(), nullable=True),
-        sa.Column("snapshot_id", sa.Text(), nullable=True),
+        sa.Column("snapshot", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("source", "table", name=op.f("mirror_state_pkey")),
         schema="wake",
     )
     op.create_table(
         "missing_value",
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("table", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("columns", postgresql.ARRAY(sa.Text()), nullable=False),
-        sa.PrimaryKeyConstraint("source", "subject", name=op.f("missing_value_pkey")),
+        sa.PrimaryKeyConstraint("source", "table", "subject", name=op.f("missing_value_pkey")),
         schema="wake",
     )
     op.create_table(
@@ -180,8 +181,9 @@ def upgrade() -> None:
     op.create_table(
         "snapshot_row",
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("table", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("source", "subject", name=op.f("snapshot_row_pkey")),
+        sa.PrimaryKeyConstraint("source", "table", "subject", name=op.f("snapshot_row_pkey")),
         schema="wake",
     )
     op.create_table(

@@ -28,7 +28,8 @@ BARE = (
     "OFFSET_FLUSH_INTERVAL_MS",
 )
 Service = dict[str, Any]
-COMPOSE = cast("dict[str, Any]", YAML(typ="safe").load(REPOSITORY / "docker-compose.yml"))
+PARSER = cast("Any", YAML(typ="safe"))  # its types are incomplete
+COMPOSE = cast("dict[str, Any]", PARSER.load(REPOSITORY / "docker-compose.yml"))
 SERVICES = cast("dict[str, Service]", COMPOSE["services"])
 SERVERS = ("source-db", "ledger-db", "kafka", "connect")
 PROCESSES = ("apply", "consume", "agent", "guard")

@@ -18,6 +18,7 @@ from psycopg import sql
 from localstack import PART_NAMES, PartName, Stack
 from tests.harness.stack import SourceDatabase
 from wakestream import secrets_file
+from wakestream.errors import FatalError
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +181,30 @@ def test_a_paused_part_does_not_answer_until_it_is_resumed(own: Stack, name: Par
     assert not serves(own.env(), name)
     own.resume(name)
     assert serves(own.env(), name)
+    assert states(own) == ALL_RUN
+
+
+def test_up_thaws_a_frozen_part(own: Stack) -> None:
+    before = pids(own)
+    own.pause("kafka")
+    own.up()
+    assert states(own) == ALL_RUN
+    assert pids(own) == before
+
+
+def test_what_does_not_come_up_is_named_with_what_its_log_says(own: Stack) -> None:
+    own.stop_part("ledger-db")
+    version = own.home.path / "ledger-db" / "data" / "PG_VERSION"
+    right = version.read_text()
+    version.write_text("9.6\n")
+    try:
+        with pytest.raises(FatalError, match=r"ledger-db ended while it was starting\.\n.*FATAL: ") as error:
+            own.up()
+        assert f"Log: {own.home.logs / 'ledger-db.log'}" in str(error.value)
+        assert "kafka" not in str(error.value)
+    finally:
+        version.write_text(right)
+    own.up()
     assert states(own) == ALL_RUN
 
 

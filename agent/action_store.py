@@ -1,0 +1,186 @@
+"""Actions in the ledger: proposing, claiming, intents, and how they end. Every write is fenced by the claim."""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString, NamedTuple, assert_never
+
+import msgspec
+
+from agent import json_text, run_store
+from agent.database import Connection
+from agent.effects.outcome import Again, Failed, Outcome, Pending, Succeeded, Unknown
+from agent.leases import LEASE, Lease, LeaseLostError
+from wakestream import states
+from wakestream.events import Cause
+
+ATTEMPTS = 20
+"""How often an effect is tried before it fails; about two hours with the longest pauses."""
+
+
+class Proposed(msgspec.Struct, frozen=True):
+    """An action that a decision leads to, with its policy's ruling."""
+
+    number: int
+    name: str
+    kind: str
+    state: states.ActionState
+    bound: dict[str, Any]
+    chosen: dict[str, Any]
+    arguments: dict[str, Any]
+    effect: dict[str, Any]
+    approval: str
+    reason: str
+
+
+class Claimed(NamedTuple):
+    """An action that this worker holds."""
+
+    pending: Pending
+    kind: str
+    run: str
+    attempts: int
+    lease: Lease
+    interrupted: bool
+    """An earlier attempt was cut short after it recorded its intent."""
+    broken: str | None
+    """An earlier action of the same decision that did not come about."""
+
+    def log_context(self) -> dict[str, Any]:
+        """For `extra` of a log line."""
+        return {"id": self.pending.id, "name": self.pending.name, "kind": self.kind, "attempt": self.attempts}
+
+
+def propose(connection: Connection, run: run_store.Run, actions: list[Proposed]) -> None:
+    """Write the actions of a decision."""
+    for each in actions:
+        connection.execute(
+            "insert into wake.action"
+            " (id, run, number, name, kind, state, bound, chosen, arguments, effect, reason, approval, depth)"
+            " values (%s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s)"
+            " on conflict do nothing",
+            (
+                *(f"{run.id}/{each.number}", run.id, each.number, each.name, each.kind, each.state),
+                *map(json_text.storable, (each.bound, each.chosen, each.arguments, each.effect)),
+                *(each.reason, each.approval, run.depth + 1),
+            ),
+        )
+    if any(each.state == "approved" for each in actions):
+        connection.execute("select pg_notify('wake_action', '')")
+
+
+def claim(connection: Connection, by: str) -> Claimed | None:
+    """Take an approved action whose turn it is, or one whose worker let its lease run out.
+
+    The actions of a run happen in the order of its decision: each waits until those before it are final.
+    """
+    row = connection.execute(
+        "with found as ("
+        " select a.id, a.state from wake.action a where"
+        " ((a.state = 'approved' and a.run_at <= now()) or (a.state = 'executing' and a.lease_until < now()))"
+        " and not exists (select 1 from wake.action e"
+        " where e.run = a.run and e.number < a.number and e.state <> all(%s))"
+        " order by a.run_at for update of a skip locked limit 1)"
+        " update wake.action a set state = 'executing', attempts = a.attempts + 1, lease_by = %s,"
+        " lease_until = now() + make_interval(secs => %s),"
+        " intent = case when found.state = 'executing' then a.intent end"
+        " from found, wake.run r, wake.activation v"
+        " where a.id = found.id and r.id = a.run and v.id = r.activation"
+        " returning a.id, a.name, a.effect::text, a.intent::text, a.kind, a.run, a.attempts, a.depth,"
+        " r.trigger, v.subject,"
+        " case when a.decided_by is null then (select e.name || ' ' || e.state from wake.action e"
+        " where e.run = a.run and e.number < a.number and e.state <> 'succeeded' order by e.number limit 1) end",
+        (sorted(states.ACTION_FINAL), by, LEASE),
+    ).fetchone()
+    if row is None:
+        return None
+    action, name, effect, intent, kind, run, attempts, depth, trigger, subject, broken = row
+    cause = Cause(action, run, trigger, (subject,), depth)
+    pending = Pending(action, name, json_text.load(effect), cause, intent and json_text.load(intent))
+    return Claimed(pending, kind, run, attempts, Lease(by, attempts), intent is not None, broken)
+
+
+def record_intent(connection: Connection, action: Claimed, intent: dict[str, Any]) -> None:
+    """Say durably what is about to happen."""
+    _fence(connection, action, "intent = %s::jsonb", (json_text.storable(intent),))
+
+
+def finish(connection: Connection, action: Claimed, outcome: Outcome, delay: float) -> states.ActionState:
+    """Write what became of an action; returns its state. `delay` is the pause before another attempt."""
+    match outcome:
+        case Succeeded(result):
+            _end(connection, action, "succeeded", None, result)
+            return "succeeded"
+        case Failed(reason, result):
+            _end(connection, action, "failed", reason, result)
+            return "failed"
+        case Unknown(reason):
+            _end(connection, action, "unknown", reason, None)
+            return "unknown"
+        case Again(reason) if action.attempts >= ATTEMPTS:
+            _end(connection, action, "failed", f"tried {action.attempts} times: {reason}", None)
+            return "failed"
+        case Again(reason, after):
+            assignments = (
+                "state = 'approved', reason = %s, intent = null, lease_by = null, lease_until = null,"
+                " run_at = now() + make_interval(secs => %s)"
+            )
+            _fence(connection, action, assignments, (reason, delay if after is None else max(after, 0.1)))
+            return "approved"
+        case _:
+            assert_never(outcome)
+
+
+def turn_stale(connection: Connection, action: Claimed, reason: str) -> None:
+    """It must not happen any more."""
+    _end(connection, action, "stale", reason, None)
+
+
+def settle_later(connection: Connection, action: Claimed, reason: str, delay: float) -> None:
+    """What became of an interrupted attempt cannot be found out now; look again after `delay` seconds."""
+    assignments = "reason = %s, lease_by = null, lease_until = now() + make_interval(secs => %s)"
+    _fence(connection, action, assignments, (reason, delay))
+
+
+def has_receipt(connection: Connection, action_id: str) -> bool:
+    """Whether the action's mark was seen in the change log."""
+    return connection.execute("select 1 from wake.receipt where action = %s", (action_id,)).fetchone() is not None
+
+
+def settle_by_receipts(connection: Connection) -> list[str]:
+    """Unknown actions whose mark has been seen have succeeded; returns their ids."""
+    rows = connection.execute(
+        "update wake.action a set state = 'succeeded', reason = 'its mark was seen in the change log',"
+        " executed_at = r.committed_at, result = coalesce(a.result, '{}') || '{\"settled\": \"by its mark\"}'"
+        " from wake.receipt r where r.action = a.id and a.state = 'unknown' returning a.id, a.run"
+    ).fetchall()
+    for run in sorted({row[1] for row in rows}):
+        run_store.settle(connection, run)
+    return [row[0] for row in rows]
+
+
+def _end(
+    connection: Connection,
+    action: Claimed,
+    state: states.ActionState,
+    reason: str | None,
+    result: dict[str, Any] | None,
+) -> None:
+    _fence(
+        connection,
+        action,
+        "state = %s, reason = %s, result = %s::jsonb, executed_at = clock_timestamp(),"
+        " lease_by = null, lease_until = null",
+        (state, reason, json_text.storable(result)),
+    )
+    run_store.settle(connection, action.run)
+    connection.execute("select pg_notify('wake_action', '')")  # the next one of the run may go on
+
+
+def _fence(connection: Connection, action: Claimed, assignments: LiteralString, values: tuple[object, ...]) -> None:
+    done = connection.execute(
+        f"update wake.action set {assignments}"  # noqa: S608
+        " where id = %s and state = 'executing' and lease_by = %s and attempts = %s",
+        (*values, action.pending.id, action.lease.by, action.lease.attempt),
+    )
+    if done.rowcount == 0:
+        raise LeaseLostError(f"action {action.pending.id} is not this worker's any more")

@@ -1,0 +1,59 @@
+"""Wakes workers: rung in this process after a commit, and by the ledger's notifications from everywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+
+import psycopg
+
+from agent.backoff import Backoff
+from wakestream import ledger
+from wakestream.errors import TransientError
+
+logger = logging.getLogger(__name__)
+
+CHANNELS = ("wake_run", "wake_action", "wake_letter")
+LISTEN = 0.5  # seconds between two looks at whether to stop
+
+
+class Bell:
+    """Rings for everybody who waits, and for whoever has not waited since."""
+
+    def __init__(self) -> None:
+        self._rings = 0
+        self._changed = threading.Condition()
+
+    def ring(self) -> None:
+        """There may be work."""
+        with self._changed:
+            self._rings += 1
+            self._changed.notify_all()
+
+    def heard(self) -> int:
+        """What to give to `wait`: take it before looking for work, so that no ring falls between."""
+        with self._changed:
+            return self._rings
+
+    def wait(self, heard: int, timeout: float) -> None:
+        """Return at the next ring after `heard`, at once if it has been, and at the latest after `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._rings != heard, timeout)
+
+
+def listen(url: str, bell: Bell, stop: threading.Event) -> None:
+    """Ring for each notification until told to stop; while the ledger is away, polling has to do."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            with contextlib.closing(ledger.connect(url, name="agent listener", autocommit=True)) as connection:
+                for channel in CHANNELS:
+                    connection.execute(f"listen {channel}")
+                backoff.reset()
+                while not stop.is_set():
+                    for _ in connection.notifies(timeout=LISTEN, stop_after=1):
+                        bell.ring()
+        except (TransientError, psycopg.OperationalError) as error:
+            logger.info("Listening to the ledger pauses: %s", error, extra={"action": "listen_paused"})
+            stop.wait(backoff.next())

@@ -1,0 +1,55 @@
+"""Values that we fill in: out of the event, never out of a model's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+import msgspec
+
+from wakestream.conditions import Expression, Failed, Given, Null, Undecided
+from wakestream.errors import EventError
+from wakestream.events import ContextEvent
+
+
+def event_values(event: ContextEvent, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What the expressions of actions and lookups see of an event and the run that answers it."""
+    data = event.data
+    return {
+        "before": data.before,
+        "after": data.after,
+        "key": data.key,
+        "cause": None if data.cause is None else msgspec.to_builtins(data.cause),
+        "event": {
+            "id": event.id,
+            "source": event.source,
+            "type": event.type,
+            "subject": event.subject,
+            "time": event.time,
+        },
+        "run": dict(run),
+    }
+
+
+def bound_values(
+    owner: str, bind: Mapping[str, Expression], values: Mapping[str, Any], missing: tuple[str, ...]
+) -> dict[str, Any]:
+    """The value of each binding, in order; raises `EventError` for one that this event does not give."""
+    bound: dict[str, Any] = {}
+    seen = {**values, "bound": bound}
+    for name, expression in bind.items():
+        result = expression.evaluate(seen, missing=missing)
+        match result:
+            case Given(value):
+                bound[name] = value
+            case Null(path):
+                reason = f"{path} is null"
+                raise EventError(f"{owner}: `{name}` cannot be bound to {expression.text}", detail=reason)
+            case Undecided(path):
+                reason = f"{path} is missing in the event"
+                raise EventError(f"{owner}: `{name}` cannot be bound to {expression.text}", detail=reason)
+            case Failed(message):
+                raise EventError(f"{owner}: `{name}` cannot be bound to {expression.text}", detail=message)
+            case _:
+                assert_never(result)
+    return bound

@@ -1,0 +1,173 @@
+"""The agent process: its cycle, and the threads that keep to it.
+
+1. Intake reads context events by the reader's rule (`intake`, `dispatch`).
+2. It evaluates the triggers that they may concern (`triggers`).
+3. In one ledger transaction, guarded by the partition's epoch and position: activations, a run for each open one,
+   suppressions, dead letters, counts, positions (`activations`, `positions`).
+4. Workers claim runs and actions under a lease that a heartbeat extends (`worker`, `leases`, `steward`, `bell`).
+5. A run asks its lookups and the model; every answer is stored before the next step (`runs`).
+6. Its actions are written as proposed and ruled upon (`proposals`, `policy`), executed under a lease with the action's
+   id as the key (`actions`, `effects`), and confirmed by their receipt (`steward`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from agent import effects, leases
+from agent.actions import Actions
+from agent.action_store import has_receipt
+from agent.bell import Bell, listen
+from agent.database import Ledger
+from agent.intake import Intake
+from agent.leases import Holdings
+from agent.lookups import Lookups
+from agent.model_client import ModelClient
+from agent.positions import Start
+from agent.runs import Runs
+from agent.steward import Steward
+from agent.worker import Worker
+from wakestream import capture, config, ledger
+from wakestream.capture import Revision
+from wakestream.config import Loaded
+from wakestream.errors import FatalError, WakeError
+from wakestream.ledger import settings
+from wakestream.program import Program, compile_program
+
+logger = logging.getLogger(__name__)
+
+GRACE = 10.0  # seconds that running work has to end by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    workers: int = 4
+    """How many runs and actions are worked on at once."""
+    start: Start = "end"
+    """Where a context topic is read from that no agent of this ledger has read before."""
+    model_url: str | None = None
+    """Where a model with `provider: local` is served."""
+
+
+def run(loaded: Loaded, stop: threading.Event, options: Options | None = None) -> None:
+    """Run the agent until `stop` is set; what is unfinished then is handed back.
+
+    Raises `ConfigurationError` before anything is started, `FatalError` when going on would be wrong.
+    """
+    url = config.reveal(loaded.config.ledger.url)
+    ledger.require_current(url)
+    program, key = _prepare(loaded, url)
+    _Process(loaded, program, key, options or Options(), stop).run()
+
+
+def load_program(loaded: Loaded, url: str) -> Program:
+    """The program for the newest revision of each source."""
+    return _prepare(loaded, url)[0]
+
+
+def _prepare(loaded: Loaded, url: str) -> tuple[Program, bytes]:
+    with Ledger(url, "agent").transaction("reading the revisions") as connection:
+        revisions = _revisions(loaded, lambda source: capture.load(connection, source))
+        try:
+            key = settings.key(connection, settings.MARK_KEY)
+        except LookupError as error:
+            raise FatalError(str(error)) from error
+    return compile_program(loaded, revisions), key
+
+
+def _revisions(loaded: Loaded, find: Callable[[str], Revision | None]) -> dict[str, Revision]:
+    found = {source: find(source) for source in loaded.config.sources}
+    return {source: revision for source, revision in found.items() if revision is not None}
+
+
+@dataclass(slots=True)
+class _Process:
+    loaded: Loaded
+    program: Program
+    key: bytes
+    options: Options
+    stop: threading.Event
+    holdings: Holdings = field(default_factory=Holdings)
+    bell: Bell = field(default_factory=Bell)
+    failures: list[BaseException] = field(default_factory=list[BaseException])
+
+    def run(self) -> None:
+        models = self._models()
+        threads = [self._thread(name, work) for name, work in self._parts(models)]
+        for thread in threads:
+            thread.start()
+        logger.info("The agent works", extra={"action": "agent_started", "owner": self.holdings.name})
+        self.stop.wait()
+        self.bell.ring()
+        for thread in threads:
+            thread.join(GRACE / len(threads))
+        self._hand_back()
+        for model in models.values():
+            model.close()
+        if self.failures:
+            raise self.failures[0]
+
+    def _parts(self, models: dict[str, ModelClient]) -> Iterator[tuple[str, Callable[[], None]]]:
+        intake = Intake(
+            self.program, self._ledger("intake"), name=self.holdings.name, start=self.options.start, wake=self.bell.ring
+        )
+        yield "intake", lambda: intake.run(self.stop)
+        steward = Steward(self.program, self._ledger("steward"), self.holdings)
+        yield "steward", lambda: steward.run(self.stop)
+        yield "listener", lambda: listen(self._url, self.bell, self.stop)
+        for number in range(1, self.options.workers + 1):
+            worker = self._worker(f"worker {number}", models)
+            yield f"worker {number}", lambda worker=worker: worker.run(self.stop)
+
+    def _worker(self, name: str, models: dict[str, ModelClient]) -> Worker:
+        own = self._ledger(name)
+        lookups_url = self.program.config.ledger.lookups
+        lookups = Lookups(config.reveal(lookups_url), own) if lookups_url else None
+        runs = Runs(self.program, own, models, lookups, self.stop)
+
+        def seen(action: str) -> bool:
+            with own.transaction("looking for a receipt", durable=False) as connection:
+                return has_receipt(connection, action)
+
+        actions = Actions(own, effects.kinds(self.program.config, self.key, seen), self.stop)
+        return Worker(self.program, own, self.holdings, self.bell, runs, actions)
+
+    def _models(self) -> dict[str, ModelClient]:
+        used = {trigger.agent.settings.model for trigger in self.program.triggers.values()}
+        configured = self.program.config.models
+        return {name: ModelClient(name, configured[name], local_url=self.options.model_url) for name in sorted(used)}
+
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:  # whatever ends one thread ends the process, which says why
+                self.failures.append(error)
+                self.stop.set()
+
+        return threading.Thread(target=guarded, name=f"agent {name}", daemon=True)
+
+    def _hand_back(self) -> None:
+        held = self.holdings.held()
+        if not held:
+            return
+        try:
+            with self._ledger("end").transaction("handing work back") as connection:
+                count = leases.release(connection, held)
+            logger.info("Handed back %s unfinished", count, extra={"action": "handed_back"})
+        except WakeError as error:
+            logger.warning(
+                "Work is not handed back, its leases run out: %s", error, extra={"action": "not_handed_back"}
+            )
+
+    def _ledger(self, part: str) -> Ledger:
+        return Ledger(self._url, f"agent {part}")
+
+    @property
+    def _url(self) -> str:
+        return config.reveal(self.loaded.config.ledger.url)

@@ -1,0 +1,51 @@
+"""What goes on beside the work: heartbeats, receipts that settle what was unknown, letters to be tried again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from agent import action_store, leases, letters
+from agent.database import Ledger
+from agent.leases import Holdings
+from wakestream.errors import TransientError
+from wakestream.program import Program
+
+logger = logging.getLogger(__name__)
+
+ROUND = 1.0  # seconds
+
+
+class Steward:
+    """One thread's rounds."""
+
+    def __init__(self, program: Program, ledger: Ledger, holdings: Holdings) -> None:
+        self._program = program
+        self._ledger = ledger
+        self._holdings = holdings
+
+    def run(self, stop: threading.Event) -> None:
+        """Make rounds until told to stop; an outage of the ledger is waited for."""
+        beat = time.monotonic()
+        while not stop.wait(ROUND):
+            due = time.monotonic() - beat >= leases.HEARTBEAT
+            try:
+                self.round(heartbeat=due)
+            except TransientError as error:
+                logger.info("The heartbeat pauses: %s", error, extra={"action": "steward_paused"})
+                continue
+            if due:
+                beat = time.monotonic()
+
+    def round(self, *, heartbeat: bool) -> None:
+        """One round."""
+        held = self._holdings.held()
+        if heartbeat and held:
+            with self._ledger.transaction("extending leases", durable=False) as connection:
+                leases.extend(connection, held)
+        with self._ledger.transaction("settling by receipts") as connection:
+            for action in action_store.settle_by_receipts(connection):
+                logger.info("Action succeeded: %s: its mark was seen", action, extra={"action": "action_settled"})
+        with self._ledger.transaction("trying letters again") as connection:
+            letters.retry(connection, self._program)

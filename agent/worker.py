@@ -1,0 +1,117 @@
+"""Steps 4 to 6 of the agent's cycle: claims actions and runs and works on one at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from agent import action_store, backoff, run_store
+from agent.action_store import Claimed
+from agent.actions import Actions
+from agent.backoff import Backoff
+from agent.bell import Bell
+from agent.database import Ledger
+from agent.leases import Holdings, LeaseLostError
+from agent.run_store import Run
+from agent.runs import DecidedAgainstError, Runs
+from wakestream.errors import EventError, TransientError
+from wakestream.failpoint import reach
+from wakestream.program import Program
+
+logger = logging.getLogger(__name__)
+
+POLL = 1.0  # seconds; what the bell does not tell, the clock does
+FIRST_PAUSE = 1.0  # seconds
+LONGEST_PAUSE = 60.0  # seconds
+
+
+class Worker:
+    """One thread's loop."""
+
+    def __init__(
+        self, program: Program, ledger: Ledger, holdings: Holdings, bell: Bell, runs: Runs, actions: Actions
+    ) -> None:
+        self._program = program
+        self._ledger = ledger
+        self._holdings = holdings
+        self._bell = bell
+        self._runs = runs
+        self._actions = actions
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop; an outage of the ledger is waited for."""
+        trouble = Backoff()
+        while not stop.is_set():
+            heard = self._bell.heard()
+            try:
+                worked = self.work(stop)
+                trouble.reset()
+            except TransientError as error:
+                logger.warning("A worker pauses: %s", error, extra={"action": "worker_paused"})
+                stop.wait(trouble.next())
+                continue
+            if not worked:
+                self._bell.wait(heard, POLL)
+
+    def work(self, stop: threading.Event) -> bool:
+        """Do one action or one run; False when there is none. What was begun is finished first."""
+        by = self._holdings.new()
+        try:
+            return self._work(by, stop)
+        except LeaseLostError as error:
+            logger.warning("Work was taken over: %s", error, extra={"action": "lease_lost"})
+            return True
+        finally:
+            if not stop.is_set():  # at the end, what is still held is given back by name
+                self._holdings.drop(by)
+
+    def _work(self, by: str, stop: threading.Event) -> bool:
+        claimed = self._claim(by)
+        match claimed:
+            case None:
+                self._holdings.drop(by)
+                return False
+            case Run():
+                reach("agent.4.after_claim")
+                self._run(claimed, stop)
+            case Claimed():
+                reach("agent.6.after_claim")
+                self._actions.execute(claimed)
+        self._holdings.drop(by)
+        return True
+
+    def _claim(self, by: str) -> Claimed | Run | None:
+        # A claim that a crash of the ledger takes back is made again: it need not be durable.
+        with self._ledger.transaction("claiming work", durable=False) as connection:
+            return action_store.claim(connection, by) or run_store.claim(connection, by)
+
+    def _run(self, run: Run, stop: threading.Event) -> None:
+        try:
+            self._runs.execute(run)
+        except DecidedAgainstError as error:
+            self._log_failed(run, error)
+        except EventError as error:
+            with self._ledger.transaction("ending a run") as connection:
+                run_store.fail(connection, run, str(error))
+            self._log_failed(run, error)
+        except TransientError as error:
+            if stop.is_set():
+                raise
+            self._again(run, error)
+
+    def _again(self, run: Run, error: TransientError) -> None:
+        trigger = self._program.triggers.get(run.trigger)
+        allowed = trigger.agent.settings.attempts if trigger else 1
+        parked = run.lease.attempt >= allowed
+        delay = error.retry_after_s or backoff.pause(run.lease.attempt, FIRST_PAUSE, LONGEST_PAUSE)
+        with self._ledger.transaction("putting off a run") as connection:
+            if parked:
+                run_store.park(connection, run, str(error))
+            else:
+                run_store.retry_later(connection, run, str(error), delay)
+        deed, what = ("run_parked", "is parked") if parked else ("run_retried", f"is tried again in {delay:.0f} s")
+        logger.warning("Run %s %s: %s", run.id, what, error, extra={"action": deed, "run": run.log_context()})
+
+    def _log_failed(self, run: Run, error: EventError) -> None:
+        extra = {"action": "run_failed", "run": run.log_context()}
+        logger.warning("Run failed: %s: %s", run.id, error, extra=extra)

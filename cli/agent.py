@@ -1,0 +1,43 @@
+"""`wake agent`: from context events to effects."""
+
+from __future__ import annotations
+
+import enum
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Start(enum.StrEnum):
+    """Where a topic is read from for the first time."""
+
+    end = "end"
+    beginning = "beginning"
+
+
+def agent(
+    config: Annotated[
+        Path, typer.Option("-c", "--config", envvar="WAKE_CONFIG", show_envvar=True, help="The configuration.")
+    ] = Path("wake.yaml"),
+    from_: Annotated[
+        Start,
+        typer.Option("--from", help="Where to begin with a context topic that no agent of this ledger has read."),
+    ] = Start.end,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="How many runs and actions at once.")] = 4,
+    model_url: Annotated[
+        str | None,
+        typer.Option(envvar="MODEL_URL", show_envvar=True, help="Where a model with `provider: local` is served."),
+    ] = None,
+) -> None:
+    """Evaluate triggers, run agents, execute their actions; until SIGTERM or Ctrl-C."""
+    import wakestream.config
+    from agent import process
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    loaded = wakestream.config.load(config)
+    process.run(loaded, stop, process.Options(workers=workers, start=from_.value, model_url=model_url))

@@ -1,0 +1,205 @@
+"""Tries the SQL of entities without data: over empty tables that have the columns and types of the mirrors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from wakestream import documents, program_sql
+from wakestream.capture import CapturedTable, Computed, Entity, Member
+from wakestream.catalogue import Catalogue, Column
+from wakestream.config.document import KeyPath
+from wakestream.config.loading import nearest
+from wakestream.program_problems import Problems
+from wakestream.resolving_tables import is_lost, withheld
+
+# Words that call a function without parentheses; none of them gives the same answer twice.
+_KEYWORDS = {
+    *("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
+    *("current_user", "current_role", "session_user", "user", "current_catalog", "current_schema"),
+}
+# Words before a parenthesis that are no functions of pg_proc, or only look like calls.
+_NO_FUNCTIONS = {
+    *("and", "or", "not", "in", "any", "all", "some", "exists", "case", "when", "then", "else", "end", "is", "on"),
+    *("like", "ilike", "between", "select", "from", "where", "order", "by", "limit", "as", "over", "filter", "using"),
+    *("coalesce", "nullif", "greatest", "least", "cast", "row", "array", "values", "distinct", "union", "join"),
+    *("numeric", "decimal", "varchar", "char", "character", "bit", "time", "timestamp", "interval", "float", "within"),
+    *("position", "substring", "trim", "overlay", "collate", "lateral", "partition", "returning", "wrapper"),
+}
+_SKIPPED = re.compile(
+    r"""[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | \$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?\$(?P=tag)\$
+        | --[^\n]* | /\*.*?\*/""",
+    re.VERBOSE | re.DOTALL,
+)
+_WORD = re.compile(
+    r"""(?P<before>[.:]\s*)? (?: "(?P<quoted>(?:[^"]|"")*)" | (?P<plain>[A-Za-z_][\w$]*) ) (?P<call>\s*\()?""",
+    re.VERBOSE,
+)
+_MISSING_COLUMN = re.compile(r'column "?(?:[^".]+"?\."?)?([^".]+)"? does not exist')
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The SQL of one entity, tried on a connection."""
+
+    entity: Entity
+    catalogue: Catalogue
+    tables: Mapping[str, CapturedTable]
+    connection: psycopg.Connection[Any]
+    problems: Problems
+
+    def check_list(self, member: Member) -> bool:
+        """Whether a list's `where` and `order` work; each problem is noted with its place."""
+        path: KeyPath = ("entities", self.entity.name, "include", member.name)
+        without_order = msgspec.structs.replace(member, order=None)
+        parts = [("where", member.where or "", without_order), ("order", member.order or "", member)]
+        for part, text, tried in parts:
+            if text and not (self._repeatable((*path, part), text) and self._runs((*path, part), text, tried)):
+                return False
+        return True
+
+    def type_of(self, name: str, text: str) -> str | None:
+        """The type of a computed field, or None with its problem noted."""
+        path: KeyPath = ("entities", self.entity.name, "compute", name)
+        if not self._repeatable(path, text):
+            return None
+        entity = msgspec.structs.replace(self.entity, computed=(Computed(name, text, ""),))
+        whole = self._try(path, text, sql.SQL("select {} from {}").format(documents.document(entity), self._from()))
+        if whole is None:
+            return None
+        only = sql.SQL("select ({}) from {}").format(documents.operators_sql(text), self._from())
+        return self._try(path, text, only)
+
+    def _runs(self, path: KeyPath, text: str, member: Member) -> bool:
+        """Whether the document can be put together with this list as its last member."""
+        at = [each.name for each in self.entity.members].index(member.name)
+        entity = msgspec.structs.replace(self.entity, members=(*self.entity.members[:at], member))
+        query = sql.SQL("select {} from {}").format(documents.document(entity), self._from(entity))
+        return self._try(path, text, query) is not None
+
+    def _try(self, path: KeyPath, text: str, query: sql.Composed) -> str | None:
+        """Run a query over nothing and name the type of its column; None with PostgreSQL's objection noted."""
+        full = sql.SQL("with {} {} limit 0").format(self._empty_tables, query)
+        try:
+            with self.connection.transaction(), self.connection.cursor() as cursor:
+                cursor.execute(full, ())  # With parameters, so that a doubled `%` is one again.
+                oid = cursor.description[0].type_code if cursor.description else 0
+                return _type_name(cursor, oid)
+        except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
+            sent = full.as_string(self.connection).replace("%%", "%")
+            line, column = _place(text, sent, error)
+            self.problems.add_in(path, line, column, self._explain(error))
+            return None
+
+    def _explain(self, error: psycopg.Error) -> str:
+        message = error.diag.message_primary or str(error)
+        column = _MISSING_COLUMN.search(message)
+        if column is not None:
+            for table in self._involved:
+                kinds = self._unusable(table)
+                if column[1] in kinds:
+                    return f"`{column[1]}` of {table} {kinds[column[1]]}, so the entity cannot use it; write it without"
+            names = [each.name for table in self._involved for each in self._usable(table)]
+            return f"{message}{nearest(column[1], names)}"
+        hint = error.diag.message_hint
+        return f"{message}; {hint[0].lower()}{hint[1:]}" if hint else f"{message}; correct the SQL"
+
+    def _unusable(self, label: str) -> dict[str, str]:
+        settings, table = self.tables[label], self.catalogue.tables[label]
+        return {
+            **{column.name: "never arrives whole" for column in table.columns if is_lost(column)},
+            **dict.fromkeys(settings.mask, "is masked"),
+            **dict.fromkeys(settings.exclude, "is excluded"),
+        }
+
+    def _usable(self, label: str) -> list[Column]:
+        hidden = withheld(self.tables[label])
+        return [c for c in self.catalogue.tables[label].columns if c.name not in hidden and not is_lost(c)]
+
+    @property
+    def _involved(self) -> list[str]:
+        return sorted({self.entity.root, *(member.table for member in self.entity.members)})
+
+    @cached_property
+    def _names(self) -> dict[str, sql.Identifier]:
+        return {label: sql.Identifier(f"wake__table_{number}") for number, label in enumerate(self._involved)}
+
+    @cached_property
+    def _empty_tables(self) -> sql.Composed:
+        """Each table as a query without rows, in the types that its mirror has."""
+        return sql.SQL(", ").join(
+            sql.SQL("{} as (select {} where false)").format(
+                name,
+                sql.SQL(", ").join(
+                    sql.SQL("null::{} as {}").format(documents.type_name(_mirror_type(c)), sql.Identifier(c.name))
+                    for c in self._usable(label)
+                ),
+            )
+            for label, name in self._names.items()
+        )
+
+    def _from(self, entity: Entity | None = None) -> sql.Composed:
+        joins = documents.joins(entity or self.entity, self._names)
+        return sql.SQL("{} as {}{}").format(self._names[self.entity.root], sql.Identifier(self.entity.name), joins)
+
+    def _repeatable(self, path: KeyPath, text: str) -> bool:
+        """Whether the SQL gives the same answer whenever it is asked; notes what does not."""
+        good = True
+        for name, offset in _fickle(text, self._volatile):
+            line, column = program_sql.place_in(text, offset)
+            message = f"{name} gives another answer another time; use immutable functions and the document's columns"
+            self.problems.add_in(path, line, column, message)
+            good = False
+        return good
+
+    def _volatile(self, function: str) -> bool:
+        """Whether PostgreSQL has functions of this name and none of them is immutable."""
+        row = self.connection.execute(
+            "select count(*) > 0 and not bool_or(provolatile = 'i') from pg_proc where proname = %s", (function,)
+        ).fetchone()
+        return row is not None and bool(row[0])
+
+
+def _fickle(text: str, volatile: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
+    """What in the SQL depends on more than its input, with its offset."""
+    blank = _SKIPPED.sub(lambda match: " " * len(match[0]), text)
+    for match in _WORD.finditer(blank):
+        name = match["quoted"] if match["plain"] is None else match["plain"].lower()
+        offset = match.start("quoted" if match["plain"] is None else "plain")
+        if match["call"]:
+            if (match["quoted"] is not None or name not in _NO_FUNCTIONS) and volatile(name):
+                yield f"{name}()", offset
+        elif match["plain"] is not None and not match["before"] and name in _KEYWORDS:
+            yield name, offset
+
+
+def _mirror_type(column: Column) -> str:
+    if column.base == "enum":
+        return "text[]" if column.array else "text"
+    return column.type
+
+
+def _type_name(cursor: psycopg.Cursor[Any], oid: int) -> str:
+    """`int4`, or `int4[]` for an array."""
+    row = cursor.execute(
+        "select coalesce(e.typname || '[]', t.typname) from pg_type t"
+        " left join pg_type e on e.oid = t.typelem and t.typcategory = 'A' where t.oid = %s",
+        (oid,),
+    ).fetchone()
+    return "text" if row is None else str(row[0])
+
+
+def _place(text: str, sent: str, error: psycopg.Error) -> tuple[int, int]:
+    """Where in the configured text PostgreSQL's objection points, as line and column from one."""
+    position, start = error.diag.statement_position, sent.find(text)
+    offset = int(position) - 1 - start if position is not None else -1
+    if start < 0 or not 0 <= offset <= len(text):
+        return 1, 1
+    return program_sql.place_in(text, offset)

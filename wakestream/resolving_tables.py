@@ -1,0 +1,103 @@
+"""Captured tables: that they exist, can be captured, and have the columns that the file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from wakestream import capture
+from wakestream.catalogue import Catalogue, Column, Table
+from wakestream.config import Config
+from wakestream.config.document import KeyPath
+from wakestream.config.loading import nearest
+from wakestream.config.models import CapturedTable
+from wakestream.program_problems import Problems
+
+CAPTURABLE = ("table", "partitioned")
+
+# What the consumer can mirror, by `Column.base`; the rest never arrives whole.
+_KNOWN = {
+    *("bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "text", "varchar", "bpchar", "uuid"),
+    *("date", "time", "timestamp", "timestamptz", "interval", "json", "jsonb", "bytea", "enum"),
+}
+_LOST_ARRAYS = {"time", "interval", "oid", "bpchar"}
+_NEGATIVE_SCALE = re.compile(r"numeric\(\d+,-")
+
+
+def is_lost(column: Column) -> bool:
+    """Whether a column's values never arrive, so that nothing may be worked out from them."""
+    if column.generated or column.base not in _KNOWN:
+        return True
+    if column.array:
+        return column.base in _LOST_ARRAYS
+    return _NEGATIVE_SCALE.match(column.type) is not None
+
+
+def resolve_tables(
+    config: Config, source: str, catalogue: Catalogue, existing: Sequence[str], problems: Problems
+) -> dict[str, capture.CapturedTable]:
+    """The captured tables that exist and can be captured."""
+    found: dict[str, capture.CapturedTable] = {}
+    for label, settings in config.sources[source].tables.items():
+        path: KeyPath = ("sources", source, "tables", label)
+        table = catalogue.table(label)
+        if table is None:
+            problems.add(path, f"no table `{label}` in the database of `{source}`{nearest(label, existing)}")
+            continue
+        refusal = _refusal(table)
+        if refusal is not None:
+            problems.add(path, refusal)
+            continue
+        for where, message in _column_problems(table, settings):
+            problems.add((*path, *where), message)
+        found[label] = capture.CapturedTable(
+            exclude=settings.exclude, mask=dict(settings.mask), untrusted=settings.untrusted, mirror=settings.mirror
+        )
+    return found
+
+
+def _refusal(table: Table) -> str | None:
+    """Why a table cannot be captured, and what to do."""
+    label = table.label
+    if table.kind == "unlogged":
+        return f"{label} is unlogged, so its changes are not in the WAL; `alter table {label} set logged`, or remove it"
+    if table.kind not in CAPTURABLE:
+        return f"{label} is a {table.kind}, which has no changes of its own; name the tables below it"
+    if not table.key:
+        return f"{label} has no primary key, which this version needs; add one, or remove the table here"
+    if table.replica_identity == "nothing":
+        return (
+            f"{label} has replica identity nothing, so updates and deletes cannot be published;"
+            f" `alter table {label} replica identity default`"
+        )
+    if table.replica_identity == "index":
+        return (
+            f"{label} has an index as its replica identity, so changes of its primary key would be lost;"
+            f" `alter table {label} replica identity default`"
+        )
+    lost = [name for name in table.key if (column := table.column(name)) is not None and is_lost(column)]
+    if lost:
+        return f"the key column `{lost[0]}` of {label} has a type that does not arrive whole; remove the table here"
+    return None
+
+
+def _column_problems(table: Table, settings: CapturedTable) -> Iterator[tuple[KeyPath, str]]:
+    names = [column.name for column in table.columns]
+    for part, columns in (("exclude", settings.exclude), ("mask", settings.mask), ("untrusted", settings.untrusted)):
+        for index, name in enumerate(columns):
+            path: KeyPath = (part, name if part == "mask" else index)
+            if name not in names:
+                yield path, f"{table.label} has no column `{name}`{nearest(name, names)}"
+            elif name in table.key and part != "untrusted":
+                verb = "excluded" if part == "exclude" else "masked"
+                yield path, f"`{name}` is in the primary key of {table.label} and cannot be {verb}; remove it here"
+
+
+def withheld(table: capture.CapturedTable) -> frozenset[str]:
+    """Columns that nothing may be worked out from: excluded or masked."""
+    return frozenset(table.exclude) | frozenset(table.mask)
+
+
+def first_withheld(table: capture.CapturedTable, columns: Iterable[str]) -> str | None:
+    """The first of these columns that is excluded or masked."""
+    return next((name for name in columns if name in withheld(table)), None)
