@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from agent import effects, leases
-from agent.actions import Actions
 from agent.action_store import has_receipt
+from agent.actions import Actions
 from agent.bell import Bell, listen
 from agent.database import Ledger
 from agent.intake import Intake

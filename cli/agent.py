@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import signal
-import threading
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from cli import options
 
 
 class Start(enum.StrEnum):
@@ -19,9 +18,7 @@ class Start(enum.StrEnum):
 
 
 def agent(
-    config: Annotated[
-        Path, typer.Option("-c", "--config", envvar="WAKE_CONFIG", show_envvar=True, help="The configuration.")
-    ] = Path("wake.yaml"),
+    config: options.ConfigOption = options.DEFAULT_CONFIG,
     from_: Annotated[
         Start,
         typer.Option("--from", help="Where to begin with a context topic that no agent of this ledger has read."),
@@ -33,11 +30,18 @@ def agent(
     ] = None,
 ) -> None:
     """Evaluate triggers, run agents, execute their actions; until SIGTERM or Ctrl-C."""
-    import wakestream.config
+    import signal
+    import threading
+
     from agent import process
 
     stop = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        # In a thread of its own: the handler may interrupt the very wait whose lock `set` needs.
+        threading.Thread(target=stop.set).start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    loaded = wakestream.config.load(config)
+        signal.signal(number, end)
+    loaded = options.load(config)
     process.run(loaded, stop, process.Options(workers=workers, start=from_.value, model_url=model_url))

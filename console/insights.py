@@ -82,7 +82,7 @@ class Insights:
         if key is not None:
             query = query.where(subjects.matches(Activation.subject, key))
         with transaction(self._engine) as session:
-            return [records.action_row(action, receipt) for action, receipt in session.execute(query).tuples()]
+            return [records.action_row(action, receipt) for action, receipt in session.execute(query)]
 
     def action(self, action_id: str) -> views.ActionStory:
         """The whole story of an action."""
@@ -114,7 +114,7 @@ class Insights:
         dead = select(DeadLetter).where(or_(subjects.matches(DeadLetter.subject, about), *of_event))
         dead = dead.order_by(DeadLetter.at.desc())
         with transaction(self._engine) as session:
-            activations = [records.activation_row(each, run) for each, run in session.execute(met).tuples()]
+            activations = [records.activation_row(each, run) for each, run in session.execute(met)]
             triggers = {each.trigger for each in activations} | self._watching(about)
             counted = select(TriggerCount).where(TriggerCount.trigger.in_(triggers))
             counts = session.scalars(counted.order_by(TriggerCount.trigger, TriggerCount.outcome))
@@ -144,7 +144,7 @@ class Insights:
         proposed = proposed.where(Action.run == run_id).order_by(Action.number)
         actions = [
             records.action_detail(action, receipt, _history(session, action.id))
-            for action, receipt in session.execute(proposed).tuples()
+            for action, receipt in session.execute(proposed)
         ]
         return records.run_story(run, activation, list(steps), actions, _history(session, run_id), self._config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Generator
 
 import psycopg
@@ -62,3 +63,11 @@ def operations(seed: Seed, token: str) -> Operations:
 @pytest.fixture
 def insights(seed: Seed) -> Insights:
     return Insights(seed.engine)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

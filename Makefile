@@ -1,0 +1,48 @@
+# Everything people and CI run. `make help` first.
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SEED ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak check bench clean schema
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "python 3.11 or newer is missing: install it and run make again"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11 …"; exit 2; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing what constraints.txt pins"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+setup: $(STAMP) ## the virtual environment with everything in it
+
+demo: $(STAMP) ## the airline, end to end, on the real stack with the local model
+	@$(BIN)/python -m examples.airline.demo $(DEMO)
+
+test: $(STAMP) ## unit, stack and fault tests, reduced counts
+	$(BIN)/python -m pytest tests --ignore=tests/soak
+
+soak: $(STAMP) ## the long runs with full counts
+	WAKE_SOAK=1 $(BIN)/python -m pytest tests/soak tests/faults tests/stack
+
+check: $(STAMP) ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## the figures of the README, on the real stack
+	$(BIN)/python -m benchmarks.run $(BENCH)
+
+schema: $(STAMP) ## write wakestream/wake.schema.json anew
+	$(BIN)/wake config schema > wakestream/wake.schema.json
+
+clean: ## stop the local stack and remove what make made, downloads excepted
+	@test ! -x $(BIN)/wake || $(BIN)/wake stack down --wipe --yes || true
+	rm -rf .wake $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
