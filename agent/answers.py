@@ -17,6 +17,7 @@ from wakestream.program_actions import CompiledAction, CompiledChoice
 
 REASON_LENGTH = 300  # characters
 ERRORS_TOLD = 5
+MESSAGE_LENGTH = 160  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _describe(error: jsonschema_rs.ValidationError, value: Any, offered: Mapping
     if path[:1] == ["actions"] and len(path) >= 2:
         return _describe_action(value["actions"][path[1]], offered)
     where = ".".join(str(part) for part in path) or "the answer"
-    return f"{where}: {error.message}"[:300]
+    return f"{where}: {_short(error)}"
 
 
 def _describe_action(proposed: Any, offered: Mapping[str, Offer]) -> str:
@@ -143,5 +144,11 @@ def _describe_action(proposed: Any, offered: Mapping[str, Offer]) -> str:
     if not isinstance(name, str) or name not in offered:
         return f"there is no action {json_text.dump(name)}; there are: {', '.join(offered) or 'none'}"
     validator = jsonschema_rs.validator_for(_action_schema(name, offered[name]))
-    errors = [f"{'.'.join(map(str, each.instance_path))}: {each.message}" for each in validator.iter_errors(proposal)]
-    return f"action {name}: {'; '.join(errors)}"[:300]
+    errors = [f"{'.'.join(map(str, each.instance_path))}: {_short(each)}" for each in validator.iter_errors(proposal)]
+    return f"action {name}: {'; '.join(errors[:ERRORS_TOLD])}"
+
+
+def _short(error: jsonschema_rs.ValidationError) -> str:
+    """The message without the value at its front where that is long."""
+    message = error.message
+    return message if len(message) <= MESSAGE_LENGTH else f"… {message[-MESSAGE_LENGTH // 2 :]}"

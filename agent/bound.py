@@ -9,7 +9,7 @@ import msgspec
 
 from wakestream.conditions import Expression, Failed, Given, Null, Undecided
 from wakestream.errors import EventError
-from wakestream.events import ContextEvent
+from wakestream.events import Cause, ContextEvent
 
 
 def event_values(event: ContextEvent, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def event_values(event: ContextEvent, run: Mapping[str, Any]) -> dict[str, Any]:
         "before": data.before,
         "after": data.after,
         "key": data.key,
-        "cause": None if data.cause is None else msgspec.to_builtins(data.cause),
+        "cause": cause_document(data.cause),
         "event": {
             "id": event.id,
             "source": event.source,
@@ -29,6 +29,11 @@ def event_values(event: ContextEvent, run: Mapping[str, Any]) -> dict[str, Any]:
         },
         "run": dict(run),
     }
+
+
+def cause_document(cause: Cause | None) -> dict[str, Any] | None:
+    """A cause as expressions see it."""
+    return None if cause is None else {**msgspec.structs.asdict(cause), "keys": list(cause.keys)}
 
 
 def bound_values(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -58,7 +58,7 @@ class Intake:
                 found = _take(consumer)
                 reach("agent.1.after_read")
                 if found:
-                    self._process(found)
+                    self.process(found)
                 backoff.reset()
 
     def _assign(self, consumer: Consumer) -> None:
@@ -67,6 +67,16 @@ class Intake:
             for topic, count in self._partitions().items()
             for partition in range(count)
         }
+        self.own(ends)
+        consumer.assign([_from(place, owned, ends[place]) for place, owned in self._owned.items()])
+        logger.info(
+            "Reading %s partitions of context events",
+            len(ends),
+            extra={"action": "intake_started", "owner": self._name},
+        )
+
+    def own(self, ends: Mapping[Place, tuple[int, int]]) -> None:
+        """Become the owner of partitions, or see that we still are, and know what was seen of them."""
         with self._ledger.transaction("taking over the partitions") as connection:
             if self._owned.keys() == ends.keys():
                 self._owned = positions.resume(connection, self._owned)
@@ -75,12 +85,6 @@ class Intake:
         self._rules = {topic: events.ReaderRule() for topic, _ in self._owned}
         for (topic, partition), owned in self._owned.items():
             self._rules[topic].highest[partition] = owned.rank
-        consumer.assign([_from(place, owned, ends[place]) for place, owned in self._owned.items()])
-        logger.info(
-            "Reading %s partitions of context events",
-            len(ends),
-            extra={"action": "intake_started", "owner": self._name},
-        )
 
     def _partitions(self) -> dict[str, int]:
         admin = kafka.admin(self._program.config.kafka)
@@ -91,7 +95,8 @@ class Intake:
                 raise TransientError(f"there is no topic {topic} yet; `wake apply` makes it")
         return counts
 
-    def _process(self, found: Sequence[Message]) -> None:
+    def process(self, found: Sequence[Message]) -> None:
+        """Steps 2 and 3 for what was read at once."""
         batch = self.evaluate(found)
         reach("agent.2.after_evaluate")
         # Positions alone may be lost in a crash of the ledger: the events before them are read again, to no effect.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import threading
 import time
@@ -101,6 +102,8 @@ class ModelClient:
             )
         except openai.OpenAIError as error:
             raise convert(error) from error
+        except json.JSONDecodeError as error:  # the SDK lets it through where the server says that it sends JSON
+            raise TransientError(f"the model's server sent no completion: {error}") from error
         return self._answer(completion, (time.perf_counter() - began) * 1000)
 
     def _answer(self, completion: ChatCompletion, ms: float) -> Answer:
@@ -111,8 +114,8 @@ class ModelClient:
         usage, price = getattr(completion, "usage", None), self._settings.price
         tokens_in, tokens_out = getattr(usage, "prompt_tokens", 0) or 0, getattr(usage, "completion_tokens", 0) or 0
         return Answer(
-            content=getattr(choices[0].message, "content", None) or "",
-            finish=choices[0].finish_reason or "",
+            content=getattr(getattr(choices[0], "message", None), "content", None) or "",
+            finish=getattr(choices[0], "finish_reason", None) or "",
             model=getattr(completion, "model", None) or self.name,
             tokens_in=tokens_in,
             tokens_out=tokens_out,

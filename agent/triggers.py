@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
-import msgspec
-
+from agent import bound
 from wakestream.conditions import Condition, Failed, Matched, NotMatched, Null, Outcome, Undecided
 from wakestream.events import ContextEvent
 from wakestream.program import CompiledTrigger
@@ -64,12 +63,10 @@ class Images:
             "before": data.before,
             "after": data.after,
             "key": data.key,
-            "changed": data.changed,
+            "changed": None if data.changed is None else list(data.changed),
             "op": data.op or _op_of(data.before, data.after),
-            "cause": None if data.cause is None else msgspec.to_builtins(data.cause),
+            "cause": bound.cause_document(data.cause),
         }
-        # Where the previous image is unknown, so is what differs from it.
-        self.missing_whole = (*data.missing, "changed") if "before" in data.missing else data.missing
 
     def side(self, image: Literal["before", "after"]) -> tuple[Mapping[str, Any], tuple[str, ...]] | None:
         """One image as `after`, with what is missing of it; None when there surely is no such row."""
@@ -110,7 +107,7 @@ def judge(trigger: CompiledTrigger, images: Images, *, depth_limit: int) -> Verd
 def _outcome(trigger: CompiledTrigger, images: Images) -> Outcome:
     match trigger.settings.fire:
         case "change":
-            return trigger.condition.evaluate(images.whole, missing=images.missing_whole, now=images.now)
+            return trigger.condition.evaluate(images.whole, missing=images.missing, now=images.now)
         case "enter":
             return _became(trigger.condition, images, now_true="after", was_true="before")
         case "leave":

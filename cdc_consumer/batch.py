@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -14,7 +15,7 @@ from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
 from cdc_consumer.mirrors import Mirrors
 from cdc_consumer.plan import Plan
-from cdc_consumer.render import Draft, Message, Renderer, cause_json
+from cdc_consumer.render import Draft, Message, Place, Renderer, cause_json
 from cdc_consumer.store import Row, Store
 from wakestream import topics
 
@@ -71,12 +72,12 @@ class Batch:
         """Pieces whose every change makes one event: applied in large sets, however many transactions they are."""
         rows = self._apply([change for piece in pieces for change in piece.changes])
         for piece in pieces:
-            cause = self._cause(piece)
+            place, cause = self._render.at(piece), self._cause(piece)
             of = len(piece.changes) + piece.clock
             for seq in range(1, len(piece.changes) + 1):
-                yield self._render.place(self._row(piece, next(rows), cause), seq, of)
+                yield self._row(place, next(rows), cause, seq, of)
             if piece.clock:
-                yield self._render.place(self._render.clock(piece), of, of)
+                yield self._render.clock(place, of, of)
 
     def _apply(self, changes: Sequence[Change]) -> Iterator[Row]:
         start = 0
@@ -99,7 +100,7 @@ class Batch:
         self._set_aside_unknown(piece)
         drafts += self._changes(piece, cause, first_seq=len(drafts) + 1)
         if piece.clock:
-            drafts.append(self._render.clock(piece))
+            drafts.append(partial(self._render.clock, self._render.at(piece)))
         return drafts
 
     def _changes(self, piece: Piece, cause: str, first_seq: int) -> list[Draft]:
@@ -110,26 +111,26 @@ class Batch:
             self._entities.before(piece)
         drafts: list[Draft] = []
         row_ids: dict[int, str] = {}
-        for place, row in enumerate(self._apply(piece.changes)):
+        place = self._render.at(piece)
+        for number, row in enumerate(self._apply(piece.changes)):
             if self._mirrors.reading(row.plan.label) == "again" and row.change.op != "t":
                 self._mirrors.track(row.plan, [row.key])
             if piece.kind == "snapshot" and not fresh and row.before == row.after:
                 continue  # the store knew it
-            row_ids[place] = self._render.row_id(piece, row.change.order, first_seq + len(drafts))
-            drafts.append(self._row(piece, row, cause))
+            row_ids[number] = place.row_id(row.change.order, first_seq + len(drafts))
+            drafts.append(partial(self._row, place, row, cause))
         if with_entities:
-            drafts += self._entities.after(piece, row_ids, cause)
+            drafts += self._entities.after(piece, place, row_ids, cause)
         return drafts
 
-    def _row(self, piece: Piece, row: Row, cause: str) -> Draft:
-        change = row.change
-        if change.op == "t":
-            return self._render.truncate(piece, row.plan.label, change.order, change.lsn, cause)
-        draft = self._render.row(piece, row, cause)
+    def _row(self, place: Place, row: Row, cause: str, seq: int, of: int) -> Message:
+        if row.change.op == "t":
+            return self._render.truncate(place, row, cause, seq, of)
+        message = self._render.row(place, row, cause, seq, of)
         if row.error is not None:
-            broken = Piece("broken", piece.offset, reason="unreadable value", detail=row.error)
-            causes.letter(self._connection, self._topic, broken, subject=draft.subject)
-        return draft
+            broken = Piece("broken", place.piece.offset, reason="unreadable value", detail=row.error)
+            causes.letter(self._connection, self._topic, broken, subject=message.subject)
+        return message
 
     def _cause(self, piece: Piece) -> str:
         if not piece.marks:
@@ -157,8 +158,8 @@ class Batch:
     def _open_gap(self, piece: Piece, tables: list[str]) -> list[Draft]:
         number = self._mirrors.open_gap(tables, piece.reason)
         self._store.untrusted = self._mirrors.untrusted()
-        draft = self._render.gap(piece, number, "open", tables, piece.reason)
-        self._mirrors.keep_event(number, self._render.place(draft, 1, 1).value)
+        draft = partial(self._render.gap, self._render.at(piece), number, "open", tables, piece.reason)
+        self._mirrors.keep_event(number, draft(1, 1).value)
         return [draft]
 
     def _notice(self, piece: Piece) -> list[Draft]:
@@ -180,7 +181,8 @@ class Batch:
         unseen = Piece("snapshot", piece.offset, ts_ms=piece.ts_ms, changes=self._mirrors.unseen())
         drafts = self._changes(unseen, "null", first_seq=1) if unseen.changes else []
         completed = self._mirrors.end_snapshot(completed=True)
+        place, reason = self._render.at(piece), "a snapshot has read the tables whole"
         for number, tables in self._mirrors.close_gaps(completed):
-            drafts.append(self._render.gap(piece, number, "closed", tables, "a snapshot has read the tables whole"))
+            drafts.append(partial(self._render.gap, place, number, "closed", tables, reason))
         self._store.untrusted = self._mirrors.untrusted()
         return drafts

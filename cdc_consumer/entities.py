@@ -20,7 +20,7 @@ from wakestream.capture import Entity, Member
 _keys = msgspec.json.Decoder(dict[str, Any], float_hook=documents.Decimal)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class EntityPlan:
     """One entity over the compiled tables of its source."""
 

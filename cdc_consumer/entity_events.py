@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ import psycopg
 from cdc_consumer import entities
 from cdc_consumer.collect import Piece
 from cdc_consumer.entities import EntityPlan, Touched
-from cdc_consumer.render import Draft, Renderer
+from cdc_consumer.render import Draft, EntityChange, Place, Renderer
 from cdc_consumer.store import Store
 
 _Found = tuple[EntityPlan, dict[str, Touched], dict[str, tuple[str, tuple[str, ...]]]]
@@ -37,7 +38,7 @@ class EntityEvents:
                 roots = entities.touched(plan, self._connection, self._store, piece.changes)
                 self._found.append((plan, roots, self._read(plan, roots)))
 
-    def after(self, piece: Piece, row_ids: dict[int, str], cause: str) -> list[Draft]:
+    def after(self, piece: Piece, place: Place, row_ids: dict[int, str], cause: str) -> list[Draft]:
         """The events, ordered by entity and subject; call after the piece is applied."""
         drafts: list[Draft] = []
         for plan, roots, old in self._found:
@@ -46,26 +47,24 @@ class EntityEvents:
             for subject in sorted(roots):
                 if truncated and subject not in new:
                     continue  # the truncate's own event ends them all
-                draft = self._draft(piece, plan, subject, roots[subject], old, new, row_ids, cause)
-                if draft is not None:
-                    drafts.append(draft)
+                change = self._change(plan, subject, roots[subject], old, new, row_ids)
+                if change is not None:
+                    drafts.append(partial(self._render.entity, place, change, cause))
         return drafts
 
     def _read(self, plan: EntityPlan, roots: dict[str, Touched]) -> dict[str, tuple[str, tuple[str, ...]]]:
         documents = entities.read(plan, self._connection, roots)
         return {subject: entities.withhold_missing(plan, self._store, text) for subject, text in documents.items()}
 
-    def _draft(
+    def _change(
         self,
-        piece: Piece,
         plan: EntityPlan,
         subject: str,
         root: Touched,
         old: dict[str, tuple[str, tuple[str, ...]]],
         new: dict[str, tuple[str, tuple[str, ...]]],
         row_ids: dict[int, str],
-        cause: str,
-    ) -> Draft | None:
+    ) -> EntityChange | None:
         before, missing_before = old.get(subject, (None, ()))
         after, missing_after = new.get(subject, (None, ()))
         known = not (plan.involved & self._store.untrusted)
@@ -77,9 +76,8 @@ class EntityEvents:
         if after is not None:
             missing += [f"after.{path}" for path in (*plan.lost, *missing_after)]
             missing += [f"after.{m.name}" for m in plan.entity.members if m.table in self._store.untrusted]
-        return self._render.entity(
-            piece,
-            plan.entity.name,
+        return EntityChange(
+            entity=plan.entity.name,
             subject=subject,
             key=root.text,
             before=before if known else None,
@@ -87,5 +85,4 @@ class EntityEvents:
             rows=[row_ids[place] for place in sorted(root.rows) if place in row_ids],
             missing=missing,
             untrusted=plan.untrusted,
-            cause=cause,
         )

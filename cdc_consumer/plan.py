@@ -10,7 +10,7 @@ from cdc_consumer.tables import TablePlan
 from wakestream.capture import Revision
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
     """What the consumer does with one source under one revision."""
 

@@ -24,7 +24,7 @@ class Publisher:
     def __init__(self, settings: Kafka, topic: str, partitions: int) -> None:
         self._topic = topic
         self._partitions = partitions
-        self._producer: Producer = kafka.publisher(settings, f"consume-{topic}")
+        self._producer: Producer = kafka.publisher(settings, f"consume-{topic}", self._on_delivery)
         self._failure: KafkaError | None = None
 
     def send(self, messages: Iterable[Message]) -> None:
@@ -55,9 +55,7 @@ class Publisher:
         deadline = time.monotonic() + PATIENCE
         while self._failure is None:
             try:
-                self._producer.produce(
-                    self._topic, message.value, message.subject, partition, on_delivery=self._on_delivery
-                )
+                self._producer.produce(self._topic, message.value, message.subject, partition)
                 return
             except BufferError:
                 self._producer.poll(0.1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 
 from cdc_consumer.collect import Piece
 from cdc_consumer.store import WHOLE_ROW, Row
+from cdc_consumer.tables import TablePlan
 from wakestream import events
 from wakestream.events import Cause
 
@@ -25,26 +28,36 @@ def dumps(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-@dataclasses.dataclass(slots=True)
-class Draft:
-    """An event without its place among the events of its piece."""
-
-    subject: str
-    head: str
-    """The text up to the position's `seq`."""
-    tail: str
-    """The text from behind the position's `of`."""
-    id: str
-    broadcast: bool = False
-
-
-@dataclasses.dataclass(slots=True)
-class Message:
+class Message(NamedTuple):
     """One event for one partition, or for all of them."""
 
     subject: str
     value: str
     partition: int | None
+
+
+Draft = Callable[[int, int], Message]
+"""An event that waits for its place among those of its piece: `seq` from one, `of` in all."""
+
+
+class Place:
+    """What all events of one piece say alike, written once."""
+
+    __slots__ = ("id", "outside", "piece", "position", "row_tail", "snapshot", "time")
+
+    def __init__(self, source: str, log: int, piece: Piece) -> None:
+        commit, tx = ("null", "null") if piece.commit is None else (str(piece.commit), str(piece.tx))
+        self.piece = piece
+        self.id = f"{source}/{log}/r{piece.offset}" if piece.commit is None else f"{source}/{log}/{piece.commit}"
+        self.snapshot = "true" if piece.commit is None else "false"
+        self.time = iso(piece.ts_ms)
+        self.position = f',"position":{{"log":{log},"offset":{piece.offset},"seq":'
+        self.row_tail = f',"commit":{commit},"tx":{tx},"order":'
+        self.outside = f'{self.row_tail}null,"lsn":null}}'
+
+    def row_id(self, order: int | None, seq: int) -> str:
+        """The id of a row's event."""
+        return f"{self.id}.{seq if self.piece.commit is None else order}"
 
 
 class Renderer:
@@ -55,133 +68,123 @@ class Renderer:
         self._log = log
         self._partitions = partitions
 
-    def place(self, draft: Draft, seq: int, of: int) -> Message:
-        """The event at its place among those of its piece."""
-        head = draft.head.replace("{id}", draft.id.replace("{seq}", str(seq)), 1)
-        partition = None if draft.broadcast else events.partition_of(draft.subject, self._partitions)
-        return Message(draft.subject, f'{head}{seq},"of":{of},{draft.tail}', partition)
-
-    def place_all(self, drafts: Sequence[Draft]) -> Iterator[Message]:
-        """The events of one piece: `seq` from one, `of` in all."""
-        for seq, draft in enumerate(drafts, 1):
-            yield self.place(draft, seq, len(drafts))
-
-    def row(self, piece: Piece, row: Row, cause: str) -> Draft:
-        """The event of one row change."""
-        change, plan = row.change, row.plan
-        before, after = row.before, row.after
-        missing: list[str] = []
-        before = _withhold(before, row.missing_before)
-        after = _withhold(after, row.missing_after)
-        if not row.before_known:
-            before = None
-            missing.append("before")
-        if before is not None:
-            missing += [f"before.{name}" for name in (*plan.lost, *sorted(row.missing_before))]
-        if change.op != "d":
-            missing += _missing_after(row)
-        changed = _changed(before, after) if change.op in ("u", "r") else None
-        key = row.key
-        subject = events.subject(plan.label, _keys.decode(key))
-        order = piece.commit is not None
-        return Draft(
-            subject=subject,
-            id=self._row_id(piece, change.order),
-            head=self._head(piece, plan.label, _TYPES[change.op], subject)
-            + f'"op":"{_OPS[change.op]}","key":{key},"before":{before or "null"},"after":{after or "null"}'
-            f',"changed":{dumps(changed)},"missing":{dumps(missing)},"untrusted":{dumps(plan.untrusted)}'
-            + self._position(piece),
-            tail=f'"commit":{piece.commit if order else "null"},"tx":{piece.tx if order else "null"}'
-            f',"order":{change.order if order else "null"},"lsn":{change.lsn if order and change.lsn else "null"}}}'
-            f',"snapshot":{"false" if order else "true"},"cause":{cause}}}}}',
-        )
-
-    def truncate(self, piece: Piece, label: str, order: int | None, lsn: int | None, cause: str) -> Draft:
-        """The event of a truncate, for every partition."""
-        return Draft(
-            subject=label,
-            id=self._row_id(piece, order),
-            head=self._head(piece, label, "table.truncated", label)
-            + '"op":"truncate","key":null,"before":null,"after":null,"changed":null,"missing":[],"untrusted":[]'
-            + self._position(piece),
-            tail=f'"commit":{piece.commit},"tx":{piece.tx},"order":{order},"lsn":{lsn if lsn else "null"}}}'
-            f',"snapshot":false,"cause":{cause}}}}}',
-            broadcast=True,
-        )
-
-    def entity(
-        self,
-        piece: Piece,
-        name: str,
-        *,
-        subject: str,
-        key: str,
-        before: str | None,
-        after: str | None,
-        rows: Sequence[str],
-        missing: Sequence[str],
-        untrusted: Sequence[str],
-        cause: str,
-    ) -> Draft:
-        """The event of one entity that a piece changed."""
-        known = "before" not in missing
-        changed = changed_paths(before, after) if known and before is not None and after is not None else None
-        place = piece.commit if piece.commit is not None else f"r{piece.offset}.{{seq}}"
-        return Draft(
-            subject=subject,
-            id=f"{self._source}/{self._log}/{place}/{subject}",
-            head=self._head(piece, name, "entity.changed", subject)
-            + f'"entity":"{name}","key":{key},"before":{before or "null"},"after":{after or "null"}'
-            f',"changed":{dumps(changed)},"rows":{dumps(rows)},"missing":{dumps(missing)}'
-            f',"untrusted":{dumps(untrusted)}' + self._position(piece),
-            tail=self._outside_rows(piece) + f',"snapshot":{dumps(piece.commit is None)},"cause":{cause}}}}}',
-        )
-
-    def clock(self, piece: Piece) -> Draft:
-        """The source's time at this position, for every partition."""
-        return Draft(
-            subject=f"{self._source}/clock",
-            id=f"{self._source}/{self._log}/clock/{piece.commit}",
-            head=self._head(piece, "", "context.clock", f"{self._source}/clock") + self._position(piece)[1:],
-            tail=self._outside_rows(piece) + "}}",
-            broadcast=True,
-        )
-
-    def gap(self, piece: Piece, number: int, state: str, tables: Sequence[str], reason: str) -> Draft:
-        """A stretch that may be missing begins to be known, or is closed; for every partition."""
-        return Draft(
-            subject=f"{self._source}/gap",
-            id=f"{self._source}/{self._log}/gap/{number}/{state}",
-            head=self._head(piece, "", "context.gap", f"{self._source}/gap")
-            + f'"number":{number},"state":"{state}","tables":{dumps(tables)},"reason":{dumps(reason)}'
-            + self._position(piece),
-            tail=self._outside_rows(piece) + "}}",
-            broadcast=True,
-        )
-
-    def row_id(self, piece: Piece, order: int | None, seq: int) -> str:
-        """The id that a row's event has or will have."""
-        return self._row_id(piece, order).replace("{seq}", str(seq))
-
-    def _row_id(self, piece: Piece, order: int | None) -> str:
-        if piece.commit is None:
-            return f"{self._source}/{self._log}/r{piece.offset}.{{seq}}"
-        return f"{self._source}/{self._log}/{piece.commit}.{order}"
-
-    def _head(self, piece: Piece, table: str, kind: str, subject: str) -> str:
-        source = f"wake://{self._source}/{table}" if table else f"wake://{self._source}"
-        return (
-            f'{{"specversion":"1.0","id":"{{id}}","source":{dumps(source)},"type":"{kind}","subject":{dumps(subject)}'
-            f',"time":"{iso(piece.ts_ms)}","data":{{'
-        )
-
-    def _position(self, piece: Piece) -> str:
-        return f',"position":{{"log":{self._log},"offset":{piece.offset},"seq":'
+    def at(self, piece: Piece) -> Place:
+        """What the events of this piece share."""
+        return Place(self._source, self._log, piece)
 
     @staticmethod
-    def _outside_rows(piece: Piece) -> str:
-        commit, tx = (dumps(piece.commit), dumps(piece.tx))
-        return f'"commit":{commit},"tx":{tx},"order":null,"lsn":null}}'
+    def place_all(drafts: Sequence[Draft]) -> Iterator[Message]:
+        """The events of one piece, each at its place."""
+        of = len(drafts)
+        for seq, draft in enumerate(drafts, 1):
+            yield draft(seq, of)
+
+    def row(self, place: Place, row: Row, cause: str, seq: int, of: int) -> Message:
+        """The event of one row change."""
+        change, said = row.change, _said(row.plan)
+        op = change.op
+        before = _withhold(row.before, row.missing_before) if row.missing_before else row.before
+        after = _withhold(row.after, row.missing_after) if row.missing_after else row.after
+        if not row.before_known:
+            before = None
+        missing = _missing(row, before)
+        changed = "null" if op in "cd" or before is None or after is None else dumps(_changed(before, after))
+        subject = said.subject(row.key)
+        of_log = place.piece.commit is not None
+        order, lsn = (change.order, change.lsn or "null") if of_log else ("null", "null")
+        value = (
+            f'{{"specversion":"1.0","id":"{place.row_id(change.order, seq)}"{said.source},"type":"{_TYPES[op]}"'
+            f',"subject":{dumps(subject)},"time":"{place.time}","data":{{"op":"{_OPS[op]}","key":{row.key}'
+            f',"before":{before or "null"},"after":{after or "null"},"changed":{changed},"missing":{missing}'
+            f',"untrusted":{said.untrusted}{place.position}{seq},"of":{of}{place.row_tail}{order},"lsn":{lsn}}}'
+            f',"snapshot":{place.snapshot},"cause":{cause}}}}}'
+        )
+        return Message(subject, value, events.partition_of(subject, self._partitions))
+
+    def truncate(self, place: Place, row: Row, cause: str, seq: int, of: int) -> Message:
+        """The event of a truncate, for every partition."""
+        label, change = row.plan.label, row.change
+        value = (
+            self._head(place, f"{place.id}.{change.order}", "table.truncated", label, label)
+            + '"op":"truncate","key":null,"before":null,"after":null,"changed":null,"missing":[],"untrusted":[]'
+            f'{place.position}{seq},"of":{of}{place.row_tail}{change.order},"lsn":{change.lsn or "null"}}}'
+            f',"snapshot":false,"cause":{cause}}}}}'
+        )
+        return Message(label, value, None)
+
+    def entity(self, place: Place, event: EntityChange, cause: str, seq: int, of: int) -> Message:
+        """The event of one entity that a piece changed."""
+        before, after = event.before, event.after
+        known = before is not None and after is not None
+        changed = changed_paths(before or "", after or "") if known else None
+        identifier = place.id if place.piece.commit is not None else f"{place.id}.{seq}"
+        value = (
+            self._head(place, f"{identifier}/{event.subject}", "entity.changed", event.subject, event.entity)
+            + f'"entity":{dumps(event.entity)},"key":{event.key},"before":{before or "null"},"after":{after or "null"}'
+            f',"changed":{dumps(changed)},"rows":{dumps(event.rows)},"missing":{dumps(event.missing)}'
+            f',"untrusted":{dumps(event.untrusted)}{place.position}{seq},"of":{of}{place.outside}'
+            f',"snapshot":{place.snapshot},"cause":{cause}}}}}'
+        )
+        return Message(event.subject, value, events.partition_of(event.subject, self._partitions))
+
+    def clock(self, place: Place, seq: int, of: int) -> Message:
+        """The source's time at this position, for every partition."""
+        subject = f"{self._source}/clock"
+        identifier = f"{self._source}/{self._log}/clock/{place.piece.commit}"
+        head = self._head(place, identifier, "context.clock", subject)
+        return Message(subject, f'{head}{place.position[1:]}{seq},"of":{of}{place.outside}}}}}', None)
+
+    def gap(
+        self, place: Place, number: int, state: str, tables: Sequence[str], reason: str, seq: int, of: int
+    ) -> Message:
+        """A stretch that may be missing begins to be known, or is closed; for every partition."""
+        subject = f"{self._source}/gap"
+        value = (
+            self._head(place, f"{self._source}/{self._log}/gap/{number}/{state}", "context.gap", subject)
+            + f'"number":{number},"state":"{state}","tables":{dumps(tables)},"reason":{dumps(reason)}'
+            f'{place.position}{seq},"of":{of}{place.outside}}}}}'
+        )
+        return Message(subject, value, None)
+
+    def _head(self, place: Place, identifier: str, kind: str, subject: str, table: str = "") -> str:
+        source = f"wake://{self._source}/{table}" if table else f"wake://{self._source}"
+        return (
+            f'{{"specversion":"1.0","id":{dumps(identifier)},"source":{dumps(source)},"type":"{kind}"'
+            f',"subject":{dumps(subject)},"time":"{place.time}","data":{{'
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EntityChange:
+    """What became of one entity."""
+
+    entity: str
+    subject: str
+    key: str
+    before: str | None
+    after: str | None
+    rows: Sequence[str]
+    missing: Sequence[str]
+    untrusted: Sequence[str]
+
+
+class _Said:
+    """What every event of one table says alike."""
+
+    __slots__ = ("_prefix", "source", "untrusted")
+
+    def __init__(self, plan: TablePlan) -> None:
+        self._prefix = plan.label
+        self.source = f',"source":{dumps(f"wake://{plan.source}/{plan.label}")}'
+        self.untrusted = dumps(plan.untrusted)
+
+    def subject(self, key: str) -> str:
+        return events.subject(self._prefix, _keys.decode(key))
+
+
+@functools.lru_cache(maxsize=1000)
+def _said(plan: TablePlan) -> _Said:
+    return _Said(plan)
 
 
 def iso(ts_ms: int) -> str:
@@ -204,27 +207,33 @@ def changed_paths(before: str, after: str) -> list[str]:
         if left == right:
             continue
         if left.startswith(b"{") and right.startswith(b"{"):
-            paths += [f"{name}.{inner}" for inner in _changed(left.decode(), right.decode()) or ()]
+            paths += [f"{name}.{inner}" for inner in _changed(left.decode(), right.decode())]
         else:
             paths.append(name)
     return sorted(paths)
 
 
-def _changed(before: str | None, after: str | None) -> list[str] | None:
-    if before is None or after is None:
-        return None
+def _changed(before: str, after: str) -> list[str]:
     old, new = _fields.decode(before), _fields.decode(after)
     return [name for name, value in new.items() if name in old and bytes(old[name]) != bytes(value)]
 
 
 def _withhold(image: str | None, missing: frozenset[str]) -> str | None:
-    if image is None or not missing:
-        return image
+    if image is None:
+        return None
     fields = _fields.decode(image)
     return dumps({name: value for name, value in fields.items() if name not in missing})
 
 
-def _missing_after(row: Row) -> list[str]:
-    if row.after is None or WHOLE_ROW in row.missing_after:
-        return ["after"]
-    return [f"after.{name}" for name in (*row.plan.lost, *sorted(row.missing_after))]
+def _missing(row: Row, before: str | None) -> str:
+    """The paths that the event cannot tell, as JSON."""
+    lost = row.plan.lost
+    if row.before_known and not lost and not row.missing_before and not row.missing_after:
+        return "[]"
+    paths = [] if row.before_known else ["before"]
+    if before is not None:
+        paths += [f"before.{name}" for name in (*lost, *sorted(row.missing_before))]
+    if row.change.op != "d":
+        gone = row.after is None or WHOLE_ROW in row.missing_after
+        paths += ["after"] if gone else [f"after.{name}" for name in (*lost, *sorted(row.missing_after))]
+    return dumps(paths)

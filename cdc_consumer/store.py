@@ -82,7 +82,7 @@ class Store:
         known = self._missing_of(plan, wave)
         plain: list[Row] = []
         for row in wave:
-            if row.change.after is not None and plan.suspicious and plan.suspicious.search(row.change.after):
+            if row.change.after is not None and plan.is_doubtful(row.change.after):
                 self._apply_doubtful(row, rows, known)
             elif row.change.op != "d":
                 plain.append(row)
@@ -282,7 +282,7 @@ def _segments(rows: list[Row]) -> Iterator[list[Row]]:
     segment: list[Row] = []
     for row in rows:
         alone = row.change.op == "t"
-        if segment and (alone or _continues_moved(row)):
+        if segment and (alone or _continues_moved(segment[-1], row)):
             yield segment
             segment = []
         segment.append(row)
@@ -293,10 +293,11 @@ def _segments(rows: list[Row]) -> Iterator[list[Row]]:
         yield segment
 
 
-def _continues_moved(row: Row) -> bool:
+def _continues_moved(previous: Row, row: Row) -> bool:
     """Only a change of the key makes an insert with the placeholder: the value is that of the old key's row."""
-    change, pattern = row.change, row.plan.suspicious
-    return change.op == "c" and change.after is not None and pattern is not None and bool(pattern.search(change.after))
+    if row.change.op != "c" or previous.change.op != "d" or previous.plan is not row.plan:
+        return False
+    return row.plan.is_doubtful(row.change.after or b"")
 
 
 def _moved_from(row: Row, rows: list[Row]) -> Row | None:

@@ -19,11 +19,11 @@ from wakestream.catalogue import Column, Table
 # The session carries the key of the masks, so that no statement's text holds it.
 _MASK_KEY = sql.SQL("decode(current_setting('wake.mask_key'), 'hex')")
 
-_FAR_YEAR = r'"[+-]\d{4,}-\d\d-\d\d'
-_ARRAY_OF_ARRAYS = r'\[null|"\[L'
+_FAR_YEAR = rb'"[+-]\d{4,}-\d\d-\d\d'
+_ARRAY_OF_ARRAYS = rb'\[null|"\[L'
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class TablePlan:
     """How the changes of one table are read, mirrored and shown."""
 
@@ -74,16 +74,26 @@ class TablePlan:
         """Whether the message's key is what `to_jsonb` would print, so that PostgreSQL need not be asked."""
         return all(column.base in columns.SIMPLE_KEYS and not column.array for column in self.key_columns)
 
+    def is_doubtful(self, image: bytes) -> bool:
+        """Whether an image may hold a value that is lost or was not sent. Cheap, and sometimes wrongly true."""
+        return any(needle in image for needle in self._needles) and bool(self._suspicious.search(image))
+
     @cached_property
-    def suspicious(self) -> re.Pattern[bytes] | None:
-        """Finds images that may hold a value that is lost or was not sent; None where none can."""
-        patterns = [re.escape(form) for form in self.placeholder_forms.values()]
+    def _needles(self) -> tuple[bytes, ...]:
+        """Bytes without which an image tells everything: looked for first, since that takes a tenth of the time."""
+        needles = [form.encode() for form in self.placeholder_forms.values()]
         if any(column.base in columns.TEMPORAL for column in self.shown):
-            patterns.append(_FAR_YEAR)
+            needles += [b'"+', b'"-']
         if any(column.array for column in self.shown):
-            patterns.append(_ARRAY_OF_ARRAYS)
-        patterns += [f'"{re.escape(c.name)}":null' for c in self.shown if columns.null_may_hide(c)]
-        return re.compile("|".join(patterns).encode()) if patterns else None
+            needles += [b"[null", b'"[L']
+        return (*needles, *(_null_field(c) for c in self.shown if columns.null_may_hide(c)))
+
+    @cached_property
+    def _suspicious(self) -> re.Pattern[bytes]:
+        patterns = [re.escape(form.encode()) for form in self.placeholder_forms.values()]
+        patterns += [_FAR_YEAR, _ARRAY_OF_ARRAYS]
+        patterns += [re.escape(_null_field(c)) for c in self.shown if columns.null_may_hide(c)]
+        return re.compile(b"|".join(patterns))
 
     @cached_property
     def placeholder_forms(self) -> dict[str, str]:
@@ -197,8 +207,8 @@ class TablePlan:
     def present(self) -> sql.Composed:
         """Place (from one) and stored row of each key that the mirror has."""
         return sql.SQL(
-            "select x.wake__place, to_jsonb(m.*)::text from {} as m join rows from (json_to_recordset(%s::json) as ({}))"
-            " with ordinality as x({}, wake__place) on {} order by 1"
+            "select x.wake__place, to_jsonb(m.*)::text from {} as m"
+            " join rows from (json_to_recordset(%s::json) as ({})) with ordinality as x({}, wake__place) on {} order by 1"
         ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
 
     @cached_property
@@ -219,6 +229,10 @@ def _placeholder_kind(column: Column) -> str:
     if column.array and column.base == "uuid":
         return "uuid[]"
     return "bytea" if column.base == "bytea" else "text"
+
+
+def _null_field(column: Column) -> bytes:
+    return f'"{column.name}":null'.encode()
 
 
 def _names(listed: tuple[Column, ...]) -> sql.Composed:

@@ -47,11 +47,17 @@ def check(config: ConfigOption = options.DEFAULT_CONFIG) -> None:
 
 def _revisions(loaded: Loaded) -> dict[str, Revision]:
     """The newest stored revision of each source; nothing from a ledger that has no schema yet."""
+    import psycopg
+
+    from console import sessions
     from wakestream import capture, ledger
     from wakestream.config import reveal
 
-    with ledger.connect(reveal(loaded.config.ledger.url), name="config check") as connection:
-        if connection.execute("select to_regclass('wake.revision') is null").fetchone() == (True,):
-            return {}
-        found = {source: capture.load(connection, source) for source in loaded.config.sources}
+    try:
+        with ledger.connect(reveal(loaded.config.ledger.url), name="config check") as connection:
+            if connection.execute("select to_regclass('wake.revision') is null").fetchone() == (True,):
+                return {}
+            found = {source: capture.load(connection, source) for source in loaded.config.sources}
+    except psycopg.Error as error:
+        raise sessions.convert(error) from error
     return {source: revision for source, revision in found.items() if revision is not None}

@@ -48,10 +48,10 @@ def tail(
     """Print context events, each once."""
     from console.tail import Tail, Wanted
 
-    settings = options.load(config).config
-    name, key = _subject(table or entity, key)
     if table and entity:
         raise typer.BadParameter("give --table or --entity, not both")
+    settings = options.load(config).config
+    name, key = _subject(table or entity, key)
     wanted = Wanted(
         start=_start(start), name=name, key=key, clock=clock, follow=start == "end" if follow is None else follow
     )

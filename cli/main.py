@@ -49,6 +49,26 @@ COMMANDS: dict[str, Lazy] = {
 }
 
 
+def load(name: str) -> TyperCommand | TyperGroup:
+    """Import a command.
+
+    Raises `ConfigurationError` when it needs a package that is not installed.
+    """
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"`wake {name}` needs the module {error.name}, which is not installed: "
+            "install wakestream with its extras, `wakestream[local]`"
+        ) from error
+    if isinstance(found, typer.Typer):
+        return get_group(found)
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name)(found)
+    return cast("TyperCommand", get_command(single))
+
+
 class Wake(TyperGroup):
     """The group of all commands: mounts them lazily and turns our errors into exit codes."""
 
@@ -60,7 +80,7 @@ class Wake(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is to run, imported."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command if name is None else _import(name), rest
+        return name, command if name is None else load(name), rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; one line on stderr for each problem of ours, a traceback only with `--debug`."""
@@ -94,22 +114,6 @@ def _wake(  # pyright: ignore[reportUnusedFunction] - registered by the decorato
 def main() -> None:
     """The entry point of the `wake` command."""
     app(prog_name="wake")
-
-
-def _import(name: str) -> TyperCommand | TyperGroup:
-    module, _, attribute = COMMANDS[name].target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"`wake {name}` needs the module {error.name}, which is not installed: "
-            "install wakestream with its extras, `wakestream[local]`"
-        ) from error
-    if isinstance(found, typer.Typer):
-        return get_group(found)
-    single = typer.Typer(pretty_exceptions_enable=False)
-    single.command(name)(found)
-    return cast("TyperCommand", get_command(single))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +105,15 @@ def _connect(url: SecretStr, options: str, what: str, purpose: str) -> Connectio
         raise convert(error, what) from error
     except psycopg.ProgrammingError:
         raise ConfigurationError(f"{what} is no PostgreSQL URL; write postgresql://user:password@host/name") from None
+
+
+@contextmanager
+def asking(what: str) -> Generator[None]:
+    """Let PostgreSQL's errors out as ours; `what` says which database and what is being done."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise convert(error, what) from error
 
 
 def convert(error: psycopg.Error, what: str) -> WakeError:

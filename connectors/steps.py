@@ -16,6 +16,15 @@ class Step:
     """`make topic airline.changes with 1 partition`."""
     do: Callable[[], object]
 
+    def after(self, first: Callable[[], object]) -> Step:
+        """The same step with something done before it."""
+
+        def both() -> None:
+            first()
+            self.do()
+
+        return Step(self.what, both)
+
 
 def tell_nobody(_: str) -> None:
     """A report that nobody reads."""

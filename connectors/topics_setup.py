@@ -1,7 +1,8 @@
 """The topics of a source: made where they are missing, verified where they exist."""
 
-# confluent-kafka's futures do not say of what.
+# confluent-kafka's futures do not say of what, and its admin module does not say what it exports.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportPrivateImportUsage=false
 from __future__ import annotations
 
 from collections.abc import Iterator

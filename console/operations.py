@@ -59,6 +59,7 @@ class Operations:
                 raise RefusedError(f"run `{run_id}` is {was}; only a failed or parked one can be retried")
             if was == "failed":
                 _set_aside_steps(session, run_id)
+                run.decision = None
             run.state, run.attempts, run.run_at = "pending", 0, _now(session)
             run.error = run.finished_at = run.lease_by = run.lease_until = None
             _record(session, who, "run.retry", run_id, reason)
@@ -71,7 +72,7 @@ class Operations:
             who, letter = self._open_letter(session, number)
             if letter.stage != "agent" or letter.event is None:
                 raise RefusedError(
-                    f"letter {number} is of stage {letter.stage}: trying it again means to read Kafka again "
+                    f"letter {number} (stage {letter.stage}) keeps no event: trying it again means to read Kafka again "
                     f"({letter.topic}[{letter.partition}] at {letter.offset}), and this version cannot; "
                     "discard it, or leave it open"
                 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+import contextlib
+import heapq
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
 from console import subjects
 from wakestream import events, kafka, topics
@@ -17,7 +18,6 @@ from wakestream.errors import EventError, RefusedError
 from wakestream.events import ContextEvent, ReaderRule
 
 POLL_TIMEOUT = 0.5  # seconds
-AHEAD = 1000  # messages of one partition that wait for those of another
 BROADCAST = ("context.gap", "context.clock", "table.truncated")
 
 Place = tuple[str, int]
@@ -54,89 +54,53 @@ class Tail:
     """Reads the context topics of some sources; `close` it after use."""
 
     def __init__(self, settings: Kafka, sources: Sequence[str], wanted: Wanted) -> None:
+        self._settings = settings
         self._wanted = wanted
         self._rules = {source: ReaderRule() for source in sources}
         self._told: dict[str, str] = {}
         self.unreadable: list[str] = []
         """Places of messages that are no context events, with the reason."""
         places = _places(settings, sources, wanted)
-        self._consumer = kafka.reader(settings, "tail")
-        try:
-            self._assign(places)
-        except KafkaException as error:
-            self._consumer.close()
-            raise kafka.convert(error, "looking where to start") from error
+        with contextlib.ExitStack() as opening:
+            self._open = opening
+            consumer = self._reader()
+            try:
+                self._spans = _spans(consumer, places, wanted.start)
+            except KafkaException as error:
+                raise kafka.convert(error, "looking where to start") from error
+            consumer.assign([TopicPartition(*place, span.stop) for place, span in self._spans.items()])
+            self._following = consumer
+            self._open = opening.pop_all()
 
     def close(self) -> None:
         """Leave the broker."""
-        self._consumer.close()
+        self._open.close()
 
     def __iter__(self) -> Iterator[Seen]:
         """The events: what was there at the start in the order of their positions, then as they come."""
-        for message in self._history():
+        # A reader for each partition: whichever is ahead just waits until its turn.
+        for message in heapq.merge(*(self._history(place, span) for place, span in self._spans.items()), key=_rank):
             yield from self._wanted_ones(message)
         while self._wanted.follow:
-            message = self._next()
+            message = _poll(self._following)
             if message is not None:
                 yield from self._wanted_ones(message)
 
-    def _assign(self, places: Sequence[Place]) -> None:
-        start = self._wanted.start
-        found = [TopicPartition(topic, number) for topic, number in places]
-        if isinstance(start, datetime):
-            asked = [TopicPartition(topic, number, int(start.timestamp() * 1000)) for topic, number in places]
-            found = self._consumer.offsets_for_times(asked, timeout=kafka.REQUEST_TIMEOUT)
-        else:
-            for each in found:
-                each.offset = OFFSET_BEGINNING if start == "beginning" else OFFSET_END
-        self._ends: dict[Place, int] = {}
-        for each in found:
-            low, high = kafka.watermarks(self._consumer, each.topic, each.partition)
-            first = {OFFSET_BEGINNING: low, OFFSET_END: high}.get(each.offset, each.offset)
-            each.offset = max(first, low)
-            if each.offset < high:
-                self._ends[each.topic, each.partition] = high
-        self._consumer.assign(found)
-
-    def _history(self) -> Generator[Message]:
-        """What is there already, merged: a partition that is ahead waits for the others."""
-        waiting: dict[Place, deque[Message]] = {place: deque() for place in self._ends}
-        open_ones, later = set(self._ends), list[Message]()
-        while waiting:
-            while open_ones and any(place in open_ones and not queue for place, queue in waiting.items()):
-                message = self._next()
-                if message is not None:
-                    self._sort_in(message, waiting, open_ones, later)
-            place = min((place for place, queue in waiting.items() if queue), key=lambda each: _rank(waiting[each][0]))
-            yield waiting[place].popleft()
-            if not waiting[place]:
-                self._consumer.resume([TopicPartition(*place)])
-                if place not in open_ones:
-                    del waiting[place]
-        if self._wanted.follow:
-            yield from later
-
-    def _sort_in(
-        self, message: Message, waiting: dict[Place, deque[Message]], open_ones: set[Place], later: list[Message]
-    ) -> None:
-        place, offset = _place(message), message.offset() or 0
-        if place not in open_ones:
-            later.append(message)
+    def _history(self, place: Place, span: range) -> Iterator[Message]:
+        """What is in one partition already."""
+        if not span:
             return
-        waiting[place].append(message)
-        if offset + 1 >= self._ends[place]:
-            open_ones.discard(place)
-        if len(waiting[place]) >= AHEAD:
-            self._consumer.pause([TopicPartition(*place)])
+        reader = self._reader()
+        reader.assign([TopicPartition(*place, span.start)])
+        offset = span.start
+        while offset < span.stop:
+            message = _poll(reader)
+            if message is not None:
+                yield message
+                offset = (message.offset() or 0) + 1
 
-    def _next(self) -> Message | None:
-        message = self._consumer.poll(POLL_TIMEOUT)
-        if message is None:
-            return None
-        error = message.error()
-        if error is not None:
-            raise kafka.convert(error, "reading context events")
-        return message
+    def _reader(self) -> Consumer:
+        return self._open.enter_context(contextlib.closing(kafka.reader(self._settings, "tail")))
 
     def _wanted_ones(self, message: Message) -> Iterator[Seen]:
         payload = message.value() or b""
@@ -183,6 +147,32 @@ def _places(settings: Kafka, sources: Sequence[str], wanted: Wanted) -> list[Pla
         one = None if wanted.subject is None else events.partition_of(wanted.subject, count)
         found += [(topic, number) for number in range(count) if one in (None, number)]
     return found
+
+
+def _spans(consumer: Consumer, places: Sequence[Place], start: datetime | str) -> dict[Place, range]:
+    """The offsets of what each partition has already and is to be shown."""
+    asked: dict[Place, int] = {}
+    if isinstance(start, datetime):
+        moment = int(start.timestamp() * 1000)
+        times = [TopicPartition(topic, number, moment) for topic, number in places]
+        found = consumer.offsets_for_times(times, timeout=kafka.REQUEST_TIMEOUT)
+        asked = {(each.topic, each.partition): each.offset for each in found}
+    spans: dict[Place, range] = {}
+    for place in places:
+        low, high = kafka.watermarks(consumer, *place)
+        first = asked.get(place, OFFSET_BEGINNING if start == "beginning" else OFFSET_END)
+        spans[place] = range({OFFSET_BEGINNING: low, OFFSET_END: high}.get(first, max(first, low)), high)
+    return spans
+
+
+def _poll(consumer: Consumer) -> Message | None:
+    message = consumer.poll(POLL_TIMEOUT)
+    if message is None:
+        return None
+    error = message.error()
+    if error is not None:
+        raise kafka.convert(error, "reading context events")
+    return message
 
 
 def _place(message: Message) -> Place:

@@ -149,7 +149,14 @@ def subject(name: str, key: Mapping[str, Any]) -> str:
     """`schema.table/7` or `booking/42`; the name alone without a key."""
     if not key:
         return name
-    return name + "/" + ",".join(quote(key_text(value), safe="") for value in key.values())
+    return name + "/" + ",".join(_quoted(value) for value in key.values())
+
+
+def _quoted(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
+    text = key_text(value)
+    return text if text.isalnum() and text.isascii() else quote(text, safe="")
 
 
 def key_of_subject(text: str) -> tuple[str, tuple[str, ...]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from wakestream.config.models import Kafka
@@ -36,6 +38,10 @@ def convert(error: KafkaException | KafkaError, doing: str) -> WakeError:
     return TransientError(f"Kafka, {doing}: {inner}")
 
 
+def _log_error(name: str, error: KafkaError) -> None:
+    logger.info("Kafka (%s): %s", name, error.str(), extra={"action": "kafka_error"})
+
+
 def _common(kafka: Kafka, name: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "bootstrap.servers": kafka.bootstrap_servers,
@@ -43,7 +49,7 @@ def _common(kafka: Kafka, name: str) -> dict[str, Any]:
         "socket.keepalive.enable": True,
         # A broker that comes back is found again within a second.
         "reconnect.backoff.max.ms": 1000,
-        "error_cb": lambda error: logger.info("Kafka (%s): %s", name, error.str()),
+        "error_cb": functools.partial(_log_error, name),
         "log_level": 3,
     }
     return settings | {key: value.get_secret_value() for key, value in kafka.settings.items()}
@@ -68,11 +74,15 @@ def reader(kafka: Kafka, name: str, *, group: str = "wake") -> Consumer:
     )
 
 
-def publisher(kafka: Kafka, name: str) -> Producer:
-    """A producer whose messages arrive in order, each once, without a hole, or not at all."""
+def publisher(kafka: Kafka, name: str, on_delivery: Callable[[KafkaError | None, Message], None]) -> Producer:
+    """A producer whose messages arrive in order, each once, without a hole, or not at all.
+
+    `on_delivery` is told of failures only: one callback for all is cheaper than one for each message.
+    """
     return Producer(
         _common(kafka, name)
         | {
+            "on_delivery": on_delivery,
             "enable.idempotence": True,
             "enable.gapless.guarantee": True,
             "acks": "all",

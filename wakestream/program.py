@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jinja2
 import msgspec
 
-from wakestream import condition_scope, documents, program_actions, program_template
+from wakestream import condition_scope, program_actions, program_scopes, program_template
 from wakestream.capture import CapturedTable, Entity, Revision
 from wakestream.condition_scope import Scope
 from wakestream.conditions import Condition
@@ -154,13 +154,13 @@ def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], pr
         problems.add(path, f"the catalogue of `{source}` has no table {label} yet; run `wake apply`")
         return None
     if settings.table:
-        scope = documents.table_scope(revision.catalogue, revision.capture, label)
+        scope = program_scopes.table_scope(revision.catalogue, revision.capture, label)
         return _Subject(source, label, scope, _blind(revision, label))
     entity = revision.capture.entities.get(settings.entity or "")
     if entity is None or not _complete(revision, entity):
         problems.add(path, f"the catalogue of `{source}` has no entity `{settings.entity}` yet; run `wake apply`")
         return None
-    return _Subject(source, entity.name, documents.entity_scope(revision.catalogue, revision.capture, entity), "")
+    return _Subject(source, entity.name, program_scopes.entity_scope(revision.catalogue, revision.capture, entity), "")
 
 
 def _complete(revision: Revision, entity: Entity) -> bool:

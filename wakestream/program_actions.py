@@ -97,11 +97,13 @@ def check_placeholders(
 ) -> None:
     """Every `:name` of the statement is given a value, and every value has its `:name`."""
     found = program_sql.placeholders(statement)
-    for name, offset in found.items():
-        if name not in given:
-            line, column = program_sql.place_in(statement, offset)
-            known = nearest(name, given) if given else "; add it to `bind`"
-            problems.add_in(path, line, column, f"`:{name}` is given no value{known}")
+    unknown = {name: offset for name, offset in found.items() if name not in given}
+    for name, offset in unknown.items():
+        line, column = program_sql.place_in(statement, offset)
+        known = nearest(name, given) if given else "; add it to `bind`"
+        problems.add_in(path, line, column, f"`:{name}` is given no value{known}")
+    if unknown:  # one misspelt name is not worth two complaints
+        return
     for name, part in given.items():
         if name not in found:
             problems.add((*owner, part, name), f"`{name}` is not used; remove it, or write `:{name}` in the statement")
@@ -112,17 +114,19 @@ def compile_action(name: str, settings: Action, within: TriggerScope) -> Compile
     path: KeyPath = ("actions", name)
     choose = {choice: _choice(path, choice, settings, within) for choice in settings.choose}
     chosen = {choice: made[1] for choice, made in choose.items() if made}
+    if len(chosen) < len(settings.choose):  # what reads a choice that is wrong itself would only echo it
+        return None
     bind: dict[str, Expression] = {}
     bound: dict[str, Node] = {}
     roots = _roots(settings)
     for argument, text in settings.bind.items():
         scope = condition_scope.action_scope(within.scope, bound=bound, chosen=chosen)
         made = within.expression((*path, "bind", argument), text, scope, roots, "bind")
+        bound[argument] = (made and made.node) or Scalar("jsonb")
         if made is not None:
             bind[argument] = made
-            bound[argument] = made.node or Scalar("jsonb")
     approval = _approval(path, settings, condition_scope.action_scope(within.scope, bound=bound, chosen=chosen), within)
-    if approval is None or len(bind) < len(settings.bind) or not all(choose.values()):
+    if approval is None or len(bind) < len(settings.bind):
         return None
     choices = {choice: made[0] for choice, made in choose.items() if made}
     return CompiledAction(name, settings, choices, bind, approval, _arrays(bind))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,8 @@ class _Resolver:
         label = include.table or f"{self.root.schema}.{name}"
         captured = self.config.sources[self.source].tables
         if label not in captured:
+            if set(difflib.get_close_matches(label, captured, n=1)) - set(self.tables):
+                return None  # Most likely meant is a table that has a problem of its own: perhaps its spelling.
             message = f"no captured table `{label}` in `{self.source}`{nearest(label, captured)}"
             self.problems.add(where, message if include.table else f"{message} Write `table:` where names differ.")
             return None

@@ -89,6 +89,7 @@ class Seed:
                     "trigger": "flight_delayed",
                     "key": {"id": number},
                     "state": state,
+                    "decision": {"reason": "best one", "actions": []},
                 }
                 | fields
             ),

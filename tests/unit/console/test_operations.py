@@ -112,6 +112,13 @@ def test_rejecting_the_last_open_action_ends_the_run(seed: Seed, operations: Ope
     assert seed.get(Run, RUN_ID).state == "succeeded"
 
 
+def test_rejecting_what_was_approved_and_has_not_begun_ends_the_run_too(seed: Seed, operations: Operations) -> None:
+    seed.run("running")
+    seed.action("approved")
+    operations.reject(ACTION_ID, "changed my mind")
+    assert seed.get(Run, RUN_ID).state == "succeeded"
+
+
 def test_a_retry_starts_clean_and_tells_what_may_happen_twice(seed: Seed, operations: Operations) -> None:
     seed.run("waiting")
     seed.action("unknown", attempts=20, intent={"xid": 5}, decided_by="bob", decision_reason="fine")

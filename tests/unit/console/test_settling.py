@@ -27,12 +27,20 @@ def test_a_waiting_run_succeeds_when_its_last_action_is_final(seed: Seed, state:
     assert (run.finished_at is not None) is (state in states.ACTION_FINAL)
 
 
-@pytest.mark.parametrize("state", sorted(set(states.RUN) - {"waiting"}))
-def test_only_a_waiting_run_is_settled(seed: Seed, state: str) -> None:
+@pytest.mark.parametrize("state", sorted(set(states.RUN) - {"waiting", "running"}))
+def test_a_run_that_is_over_or_has_not_begun_is_left_alone(seed: Seed, state: str) -> None:
     seed.run(state)
     seed.action("succeeded")
     assert settle(seed.url) is False
     assert seed.get(Run, RUN_ID).state == state
+
+
+def test_a_run_that_a_worker_holds_is_left_alone(seed: Seed) -> None:
+    held = seed.run("running", lease_by="worker")
+    undecided = seed.run("running", number=8, decision=None)
+    decided = seed.run("running", number=9)
+    assert [settle(seed.url, run) for run in (held, undecided, decided)] == [False, False, True]
+    assert seed.get(Run, decided).state == "succeeded"
 
 
 def test_of_two_last_actions_at_once_the_second_settles(seed: Seed) -> None:

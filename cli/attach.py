@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options
+from cli.options import ConfigOption, JsonOption, YesOption
+
+if TYPE_CHECKING:
+    from connectors.apply import Plan
+    from connectors.status import SourceStatus
+    from wakestream.config import Loaded
+
+
+WATCH_INTERVAL = 2.0  # seconds
+CLEAR = "\x1b[2J\x1b[H"
+
+
+def apply(config: ConfigOption = options.DEFAULT_CONFIG, yes: YesOption = False) -> None:
+    """Make topics, publication, connector and ledger as the file says; what is so already stays."""
+    from connectors import apply as attaching
+
+    loaded = options.load(config)
+    with attaching.planning(loaded, _say) as plan:
+        _show(plan)
+        if plan.steps:
+            options.confirm("Do this?", yes)
+            plan.carry_out(lambda what: _say(f"done: {what}"))
+        else:
+            _say("nothing to do: everything is as the file says")
+    _ensure_local_operator(loaded)
+
+
+def status(
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,
+    config: ConfigOption = options.DEFAULT_CONFIG,
+) -> None:
+    """Show connector, slot, lag, consumer, agent and what is wrong; exit 1 unless every check is well."""
+    from connectors import status as looking
+
+    loaded = options.load(config)
+    while True:
+        found = looking.status(loaded)
+        if watch and sys.stdout.isatty():
+            print(CLEAR, end="")
+        _print_status(found, as_json=as_json)
+        if not watch:
+            raise typer.Exit(0 if looking.healthy(found) else 1)
+        time.sleep(WATCH_INTERVAL)
+
+
+def guard(config: ConfigOption = options.DEFAULT_CONFIG) -> None:
+    """Restart what failed for a passing reason, and start a broken initial snapshot over; until Ctrl-C."""
+    from connectors import guard as guarding
+
+    stop = threading.Event()
+
+    def end(*_: object) -> None:
+        # In a thread of its own: the handler may interrupt the very wait whose lock `set` needs.
+        threading.Thread(target=stop.set).start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    guarding.run(options.load(config), stop)
+
+
+def detach(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The source's name in the file.")],
+    topics: Annotated[bool, typer.Option("--topics", help="Delete its topics too, with all events in them.")] = False,
+    yes: YesOption = False,
+    config: ConfigOption = options.DEFAULT_CONFIG,
+) -> None:
+    """Remove what `apply` made at a source: connector, offsets, slot, publication, secrets and the context store."""
+    from connectors import detach as detaching
+
+    loaded = options.load(config)
+    also = " and delete its topics" if topics else ""
+    options.confirm(f"Detach from {source}, forget its context store{also}?", yes)
+    if not detaching.detach(loaded, source, with_topics=topics, report=_say):
+        _say(f"nothing to do: {source} is not attached")
+
+
+def _print_status(found: list[SourceStatus], *, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        for source in found:
+            print(msgspec.json.encode(source).decode(), flush=True)
+        return
+    from cli import output
+
+    for source in found:
+        word = "well" if source.ok else "NOT WELL"
+        checks = {check.name: f"{'ok   ' if check.ok else 'WRONG'} {check.detail}" for check in source.checks}
+        output.section(f"{source.source}: {word}", output.fields(checks))
+        if source.ledger and source.ledger.guard:
+            note = source.ledger.guard
+            print(f"  guard, {output.ago(note.at)}: {note.what}: {note.detail}")
+    sys.stdout.flush()
+
+
+def _show(plan: Plan) -> None:
+    for note in plan.notes:
+        typer.echo(note, err=True)
+    for step in plan.steps:
+        _say(f"will {step.what}")
+
+
+def _ensure_local_operator(loaded: Loaded) -> None:
+    """On the local stack's own ledger, the person at this machine may decide from the start."""
+    from console import operators
+    from localstack import Stack
+    from localstack.home import default_home
+    from wakestream.config import reveal
+
+    stack = Stack(default_home())
+    url = reveal(loaded.config.ledger.url)
+    if stack.home.exists() and stack.env()["LEDGER_URL"] == url:
+        operators.ensure_local_admin(url, stack.home.path / "token")
+
+
+def _say(line: str) -> None:
+    print(line)
+    sys.stdout.flush()

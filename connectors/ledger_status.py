@@ -1,0 +1,107 @@
+"""What the ledger knows of a source's health."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+
+from wakestream import topics
+
+
+class ConsumerPosition(msgspec.Struct, frozen=True):
+    """How far the consumer has come."""
+
+    offset: int
+    """The last applied record of the change log."""
+    read_from: int
+    """Where a restart would read on."""
+    clock: datetime | None
+    owner: str
+
+
+class AgentPosition(msgspec.Struct, frozen=True):
+    """How far the agent has read one partition."""
+
+    kafka_offset: int
+    clock: datetime | None
+
+
+class GuardNote(msgspec.Struct, frozen=True):
+    """What the guard did last."""
+
+    at: datetime
+    what: str
+    detail: str
+
+
+class InLedger(msgspec.Struct, frozen=True):
+    """One source in the ledger."""
+
+    now: datetime
+    revision: int | None
+    position: ConsumerPosition | None
+    read: dict[int, AgentPosition]
+    """The agent's positions by partition of the context topic."""
+    mirrors: int
+    """Tables that are mirrored."""
+    incomplete: tuple[str, ...]
+    gaps: tuple[str, ...]
+    """The reasons of the open ones."""
+    dead_letters: dict[str, int]
+    """Open ones by kind."""
+    guard: GuardNote | None
+
+
+def read(connection: psycopg.Connection[Any], source: str) -> InLedger:
+    """Everything at once."""
+    now = connection.execute("select clock_timestamp()").fetchone()
+    revision = connection.execute(
+        "select id, capture -> 'tables' from wake.revision where source = %s order by id desc limit 1", (source,)
+    ).fetchone()
+    tables: dict[str, Any] = revision[1] if revision else {}
+    mirrored = sorted(label for label, settings in tables.items() if settings.get("mirror", True))
+    complete = connection.execute(
+        'select "table" from wake.mirror_state where source = %s and complete', (source,)
+    ).fetchall()
+    position = connection.execute(
+        'select "offset", read_from, clock, owner from wake.source_position where source = %s', (source,)
+    ).fetchone()
+    guard = connection.execute(
+        "select at, what, detail from wake.guard_event where source = %s order by id desc limit 1", (source,)
+    ).fetchone()
+    return InLedger(
+        now=now[0] if now else datetime.min,
+        revision=revision[0] if revision else None,
+        position=ConsumerPosition(*position) if position else None,
+        read=_read(connection, source),
+        mirrors=len(mirrored),
+        incomplete=tuple(label for label in mirrored if (label,) not in complete),
+        gaps=_gaps(connection, source),
+        dead_letters=_dead_letters(connection, source),
+        guard=GuardNote(*guard) if guard else None,
+    )
+
+
+def _read(connection: psycopg.Connection[Any], source: str) -> dict[int, AgentPosition]:
+    rows = connection.execute(
+        "select partition, kafka_offset, clock from wake.partition_position where topic = %s", (topics.context(source),)
+    ).fetchall()
+    return {partition: AgentPosition(offset, clock) for partition, offset, clock in rows}
+
+
+def _gaps(connection: psycopg.Connection[Any], source: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        "select number, reason, tables from wake.gap where source = %s and state = 'open' order by number", (source,)
+    ).fetchall()
+    return tuple(f"{number}: {reason} ({', '.join(tables)})" for number, reason, tables in rows)
+
+
+def _dead_letters(connection: psycopg.Connection[Any], source: str) -> dict[str, int]:
+    rows = connection.execute(
+        "select kind, count(*) from wake.dead_letter where state = 'open' and topic = any(%s) group by 1 order by 1",
+        ([topics.changes(source), topics.context(source)],),
+    ).fetchall()
+    return dict(rows)

@@ -1,0 +1,223 @@
+"""How every source is doing: what was measured, and named checks that say whether it is well.
+
+A connector that is RUNNING may still move nothing, so health is the list of checks and never that word alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+from confluent_kafka import Consumer
+
+from connectors import databases, ledger_status, slot
+from connectors.connect import Connect, ConnectorMissing, telling_line
+from connectors.ledger_status import InLedger
+from connectors.slot import Slot
+from wakestream import kafka, ledger, topics
+from wakestream.config import Loaded, reveal
+from wakestream.errors import WakeError
+
+T = TypeVar("T")
+
+CONNECT_PATIENCE = 3.0  # seconds
+BEHIND = 30.0  # seconds by the clock until somebody should look
+WELL_KEPT = ("reserved", "extended")
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that should be so."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class TaskState(msgspec.Struct, frozen=True):
+    """One task of the connector."""
+
+    id: int
+    state: str
+    reason: str
+    """The telling line of its trace; empty while it does not fail."""
+
+
+class ConnectorState(msgspec.Struct, frozen=True):
+    """The connector as Connect sees it."""
+
+    name: str
+    state: str
+    reason: str
+    tasks: tuple[TaskState, ...]
+
+
+class PartitionLag(msgspec.Struct, frozen=True):
+    """How far the agent has read one partition of the context topic."""
+
+    partition: int
+    lag: int
+    """Events that it has not read."""
+
+
+class SourceStatus(msgspec.Struct, frozen=True):
+    """One source; what could not be asked is null, and a check says why."""
+
+    source: str
+    ok: bool
+    checks: tuple[Check, ...]
+    connector: ConnectorState | None
+    slot: Slot | None
+    clock: datetime | None
+    """The source's time at the consumer's position."""
+    seconds_behind: float | None
+    consumer_lag: int | None
+    """Records of the change log from where the consumer would read on."""
+    agent: tuple[PartitionLag, ...]
+    ledger: InLedger | None
+
+
+def status(loaded: Loaded) -> list[SourceStatus]:
+    """Look at every source once; nothing is changed."""
+    with ExitStack() as stack:
+        client = stack.enter_context(Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE))
+        reader = kafka.reader(loaded.config.kafka, "status")
+        stack.callback(reader.close)
+        return [_Look(loaded, name, client, reader).at_everything() for name in loaded.config.sources]
+
+
+class _Look:
+    """One look at one source. What fails to answer becomes a check that is not well."""
+
+    def __init__(self, loaded: Loaded, source: str, client: Connect, reader: Consumer) -> None:
+        self._loaded = loaded
+        self._source = source
+        self._client = client
+        self._reader = reader
+        self._checks: list[Check] = []
+
+    def at_everything(self) -> SourceStatus:
+        connector = self._tried("connector", self._connector)
+        at_source = self._tried("slot", self._slot)
+        found = self._tried("ledger", self._ledger)
+        lag = self._tried("consumer", lambda: self._consumer_lag(found)) if found else None
+        clock = found.position.clock if found and found.position else None
+        behind = (at_source[1] - clock).total_seconds() if at_source and clock else None
+        if found:
+            self._judge(found, lag, behind)
+        agent = self._tried("agent", lambda: self._agent(found)) if found and self._watched() else None
+        return SourceStatus(
+            source=self._source,
+            ok=all(check.ok for check in self._checks),
+            checks=tuple(self._checks),
+            connector=connector,
+            slot=at_source[0] if at_source else None,
+            clock=clock,
+            seconds_behind=None if behind is None else round(behind, 3),
+            consumer_lag=lag,
+            agent=agent or (),
+            ledger=found,
+        )
+
+    def _tried(self, name: str, look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except WakeError as error:
+            self._check(name, False, str(error))
+        return None
+
+    def _check(self, name: str, ok: bool, detail: str) -> None:
+        self._checks.append(Check(name, ok, detail))
+
+    def _connector(self) -> ConnectorState | None:
+        name = topics.connector(self._source)
+        try:
+            found = self._client.status(name, wait_s=CONNECT_PATIENCE)
+        except ConnectorMissing:
+            self._check("connector", False, f"there is no connector {name}; run `wake apply`")
+            return None
+        tasks = tuple(TaskState(each.id, each.state, telling_line(each.trace)) for each in found.tasks)
+        reasons = [telling_line(found.connector.trace), *(task.reason for task in tasks)]
+        detail = ": ".join([found.label, *[reason for reason in reasons if reason][:1]])
+        self._check("connector", found.running, detail)
+        return ConnectorState(name, found.connector.state, reasons[0], tasks)
+
+    def _slot(self) -> tuple[Slot | None, datetime]:
+        """The slot and the source's own time."""
+        what = f"source {self._source}, looking at its slot"
+        with databases.capture(self._loaded, self._source, purpose="status") as reader, databases.asking(what):
+            found = slot.find(reader, self._source)
+            row = reader.execute("select clock_timestamp()").fetchone()
+        if found is None:
+            self._check("slot", False, f"there is no replication slot {topics.slot(self._source)}")
+        else:
+            reading = "read" if found.active else "not read by anybody"
+            self._check("slot", found.active, f"{reading}, {found.behind_bytes} bytes of WAL not confirmed")
+            kept = f"{found.wal_status}, {found.retained_bytes} bytes of WAL kept for the slot"
+            self._check("wal", found.wal_status in WELL_KEPT, kept)
+        return found, row[0] if row else datetime.min
+
+    def _ledger(self) -> InLedger:
+        url = reveal(self._loaded.config.ledger.url)
+        ledger.require_current(url)
+        with ledger.connect(url, name="status", autocommit=True) as connection, databases.asking("the ledger"):
+            return ledger_status.read(connection, self._source)
+
+    def _consumer_lag(self, found: InLedger) -> int | None:
+        high = kafka.watermarks(self._reader, topics.changes(self._source), 0)[1]
+        return high - found.position.read_from if found.position else None
+
+    def _watched(self) -> bool:
+        """Whether any trigger reads this source, so that an agent should."""
+        config = self._loaded.config
+        references = [t.table or config.entities[t.entity or ""].root for t in config.triggers.values()]
+        return any(reference.partition(".")[0] == self._source for reference in references)
+
+    def _agent(self, found: InLedger) -> tuple[PartitionLag, ...]:
+        topic = topics.context(self._source)
+        lags = [
+            PartitionLag(partition, max(0, kafka.watermarks(self._reader, topic, partition)[1] - at.kafka_offset))
+            for partition, at in sorted(found.read.items())
+        ]
+        if not lags:
+            self._check("agent", False, "no agent has read its context yet; start `wake agent`")
+            return ()
+        clocks = [at.clock for at in found.read.values() if at.clock is not None]
+        behind = (found.now - min(clocks)).total_seconds() if len(clocks) == len(lags) else None
+        total = sum(lag.lag for lag in lags)
+        if behind is None:
+            self._check("agent", False, f"has seen no clock in some partition yet, {total} events to read")
+        else:
+            self._check("agent", behind <= BEHIND, f"{max(0.0, behind):.1f} s behind, {total} events to read")
+        return tuple(lags)
+
+    def _judge(self, found: InLedger, lag: int | None, behind: float | None) -> None:
+        for name, ok, detail in _ledger_checks(found, lag, behind):
+            self._check(name, ok, detail)
+
+
+def _ledger_checks(found: InLedger, lag: int | None, behind: float | None) -> Iterator[tuple[str, bool, str]]:
+    if found.position is None:
+        yield "consumer", False, "no consumer has read the change log yet; start `wake consume`"
+    elif behind is None:
+        yield "consumer", False, f"has seen no clock yet, {lag} records to read"
+    else:
+        yield "consumer", behind <= BEHIND, f"{max(0.0, behind):.1f} s behind, {lag} records to read"
+    yield "revision", found.revision is not None, f"revision {found.revision}" if found.revision else "none stored yet"
+    incomplete = ", ".join(found.incomplete)
+    yield (
+        "mirrors",
+        not found.incomplete and found.mirrors > 0,
+        f"{found.mirrors - len(found.incomplete)} of {found.mirrors} complete"
+        + (f"; not yet: {incomplete}" if incomplete else ""),
+    )
+    yield "gaps", not found.gaps, "; ".join(found.gaps) or "none open"
+    letters = ", ".join(f"{number} {kind}" for kind, number in found.dead_letters.items())
+    yield "dead letters", not found.dead_letters, letters or "none open"
+
+
+def healthy(found: list[SourceStatus]) -> bool:
+    """Whether every check of every source is well."""
+    return all(source.ok for source in found)
