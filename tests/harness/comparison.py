@@ -78,8 +78,13 @@ def _difference(found: object, wanted: object) -> str:
     if isinstance(found, dict) and isinstance(wanted, dict):
         old, new = cast("JsonObject", found), cast("JsonObject", wanted)
         names = [name for name in {**old, **new} if old.get(name, "absent") != new.get(name, "absent")]
-        return ", ".join(f"{n} is {old.get(n, 'absent')!r}, not {new.get(n, 'absent')!r}" for n in names)
-    return f"{found!r}, not {wanted!r}"
+        return ", ".join(f"{n} is {_short(old.get(n, 'absent'))}, not {_short(new.get(n, 'absent'))}" for n in names)
+    return f"{_short(found)}, not {_short(wanted)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 120 else f"{text[:100]}… ({len(text)} characters)"
 
 
 def _summary(raw: Raw) -> tuple[str, str, int | None]:

@@ -9,9 +9,7 @@ from agent import json_text
 from wakestream.errors import EventError
 
 
-@pytest.mark.parametrize(
-    "text", ["1", "1.10", "12345678901234567890123", "0.1000000000000000055511151231257827", "1E+400"]
-)
+@pytest.mark.parametrize("text", ["1", "1.10", "12345678901234567890123", "0.10000000000000000555", "1E+400"])
 def test_every_digit_stays(text: str) -> None:
     value = json_text.load(text)
     assert json_text.load(json_text.dump(value)) == value

@@ -1,0 +1,299 @@
+"""Everything that the story plays on: the stack, the airline's database, the model, and the processes beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import requests
+
+from examples.airline import database
+from localstack import Stack, health, model, processes
+from localstack.home import free_port
+from localstack.model_server import ModelServer
+from localstack.processes import Command, PidFile
+from wakestream import ledger
+from wakestream.errors import FatalError
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+CONFIG = HERE / "wake.yaml"
+SOURCE = "airline"
+TRIGGER = "flight_disrupted"
+PATIENCE = 90.0  # seconds for a process to come up, and for the consumer to catch up
+END_PATIENCE = 20.0  # seconds for a process to end
+POLL = 0.1  # seconds
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Who decides: by default the local model."""
+
+    base_url: str | None = None
+    """Another server that speaks OpenAI's chat completions."""
+    name: str | None = None
+    """What that server calls the model."""
+    scripted: bool = False
+    """No model at all: a server that takes the first of every choice."""
+
+
+@dataclass
+class Stage:
+    """One state directory with all that runs for it."""
+
+    home: Path
+    report: Report
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    """What `wake.yaml` and the commands need."""
+    _was_up: bool = False
+    _served_before: bool = False
+
+    def __post_init__(self) -> None:
+        self.home = self.home.resolve()
+        self.stack = Stack(self.home)
+        self.directory = self.home / "airline"
+        self._server = ModelServer(self.home)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    def set(self, choice: ModelChoice) -> None:
+        """Bring everything up, with all rows as they were in the beginning."""
+        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        self._was_up = _is_up(self.stack)
+        self._served_before = self._server.process() is not None
+        self.stop_processes()  # those that --keep or a crash has left
+        served = self._pool.submit(self._serve_model, choice)
+        self.stack.up(self.report)
+        self._prepare_database()
+        self.wake("apply", "--yes")
+        self.env |= self.stack.env()  # the first `apply` has made the operator's token
+        self._start_crm()
+        self._start_consumer()
+        self._finish_environment(choice, served)
+        self._start_agent()
+        self.report("everything runs")
+
+    def wake(self, *arguments: str) -> str:
+        """Run a `wake` command as a person would; returns what it printed."""
+        done = subprocess.run(
+            [*WAKE, *arguments], env={**os.environ, **self.env}, cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise FatalError(f"`wake {' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def check(self) -> None:
+        """Raise `FatalError` when one of our processes has ended, with what its log says."""
+        for name in PROCESSES:
+            file = self._pid_file(name)
+            if file.path.exists() and file.process() is None:
+                raise FatalError(f"`{name}` has ended.{health.quote(self._log(name))}")
+
+    def strike(self) -> None:
+        """Stop everything that was not running before."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.stop_processes()
+        if not self._served_before and self._server.stop():
+            self.report("model: stopped")
+        if not self._was_up:
+            self.stack.down(report=self.report)
+
+    def stop_processes(self) -> None:
+        """Stop consumer, agent, receiver and scripted model."""
+        for name in PROCESSES:
+            file = self._pid_file(name)
+            process = file.process()
+            if process is not None:
+                processes.stop(process, signal.SIGTERM, END_PATIENCE)
+            file.remove()
+
+    def remove(self) -> None:
+        """Detach, and drop the airline's database: as if it had never been here. The ledger keeps what it knows."""
+        self.stop_processes()
+        self.wake("detach", SOURCE, "--topics", "--yes")
+        with psycopg.connect(self.env["POSTGRES_URL"], autocommit=True) as admin:
+            admin.execute(f"drop database if exists {database.NAME} with (force)")
+        self._schema_file.unlink(missing_ok=True)
+
+    def messages(self) -> dict[str, list[dict[str, object]]]:
+        """What the receiver has been sent."""
+        return requests.get(self.env["CRM_URL"], timeout=10).json()
+
+    @property
+    def environment_file(self) -> Path:
+        """What another terminal sources before it uses `wake`."""
+        return self.home / "airline.env"
+
+    @property
+    def _schema_file(self) -> Path:
+        return self.directory / "schema.sha256"
+
+    def _prepare_database(self) -> None:
+        self.env |= self.stack.env() | {"WAKE_HOME": str(self.home), "WAKE_CONFIG": str(CONFIG)}
+        cluster = self.env["POSTGRES_URL"]
+        digest = hashlib.sha256((HERE / "schema.sql").read_bytes()).hexdigest()
+        known = self._schema_file.read_text() if self._schema_file.exists() else digest
+        self.env |= database.create(cluster, self.directory) | self._crm_variables()
+        if known != digest:
+            self.report("the schema has changed: the airline's database is made anew")
+            self.remove()
+            self.env |= database.create(cluster, self.directory)
+        self._schema_file.write_text(digest)
+        _end_unfinished(self.env["LEDGER_URL"])
+        database.seed(self.env["AIRLINE_ADMIN_URL"])
+        self.report("airline: database, roles and rows are there")
+
+    def _crm_variables(self) -> dict[str, str]:
+        file = self.directory / "crm.secret"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(f"whsec_{b64encode(secrets.token_bytes(24)).decode()}")
+        return {"CRM_URL": f"http://127.0.0.1:{free_port()}", "CRM_SECRET": file.read_text()}
+
+    def _serve_model(self, choice: ModelChoice) -> str:
+        """Return the base URL of whoever decides."""
+        if choice.scripted:
+            return self._start_scripted()
+        if choice.base_url is not None:
+            return choice.base_url
+        if not model.is_pulled():
+            self.report(f"model: fetching {model.DEFAULT.name}, {model.DEFAULT.size / 1e9:.1f} GB, once")
+        model.pull(_Tenths(self.report))
+        url = self._server.serve()
+        self.report(f"model: {model.DEFAULT.name} is served, {url}")
+        return url
+
+    def _start_scripted(self) -> str:
+        port = free_port()
+        script = ["agent.testing", "--script", "decide_all", "--port", str(port)]
+        address = f"http://127.0.0.1:{port}"
+        self._start("model", [sys.executable, "-m", *script])
+        self._wait("the scripted model", lambda: _answers(address))
+        return f"{address}/v1"
+
+    def _start_crm(self) -> None:
+        address = self.env["CRM_URL"]
+        self._start("crm", [sys.executable, "-m", "examples.airline.crm", "--port", address.rpartition(":")[2]])
+        self._wait("the receiver", lambda: _answers(address))
+        self.report(f"crm: receives messages at {address}")
+
+    def _start_consumer(self) -> None:
+        since = self._source_time()
+        self._start("consume", [*WAKE, "consume"])
+        query = (
+            "select s.clock > %s and (select bool_and(complete) from wake.mirror_state where source = s.source)"
+            " from wake.source_position s where s.source = %s"
+        )
+        self._wait("the consumer", lambda: self._is_so(query, (since, SOURCE)))
+        self.report("wake consume: the context store is complete")
+
+    def _start_agent(self) -> None:
+        since = self._source_time()
+        self._start("agent", [*WAKE, "agent", "--workers", "2"])
+        query = "select count(*) > 0 and bool_and(clock > %s) from wake.partition_position where topic = %s"
+        self._wait("the agent", lambda: self._is_so(query, (since, f"{SOURCE}.context")))
+        self.report("wake agent: reads the context events")
+
+    def _finish_environment(self, choice: ModelChoice, served: Future[str]) -> None:
+        self.env["MODEL_URL"] = served.result()
+        if choice.name is not None:
+            self.env["MODEL_NAME"] = choice.name
+        if choice.base_url is not None and "OPENAI_API_KEY" in os.environ:
+            self.env["MODEL_API_KEY"] = os.environ["OPENAI_API_KEY"]
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.env.items())]
+        lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+        self.environment_file.touch(mode=0o600)
+        self.environment_file.write_text("\n".join([*lines, ""]))
+
+    def _start(self, name: str, argv: list[str]) -> None:
+        environment = {**self.env, "PYTHONUNBUFFERED": "1"}
+        process = processes.start(Command(argv, cwd=REPOSITORY, environment=environment), self._log(name))
+        if process is None:
+            raise FatalError(f"`{name}` ended while it was starting.{health.quote(self._log(name))}")
+        self._pid_file(name).write(process)
+
+    def _wait(self, what: str, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise FatalError(f"{what} is not ready after {PATIENCE:.0f} s; logs: {self.directory / 'logs'}")
+            time.sleep(POLL)
+
+    def _is_so(self, query: str, values: tuple[object, ...]) -> bool:
+        with ledger.connect(self.env["LEDGER_URL"], name="demo") as connection:
+            return connection.execute(query.encode(), values).fetchone() == (True,)
+
+    def _source_time(self) -> object:
+        with psycopg.connect(self.env["AIRLINE_ADMIN_URL"]) as connection:
+            row = connection.execute("select clock_timestamp()").fetchone()
+            return row[0] if row else None
+
+    def _pid_file(self, name: str) -> PidFile:
+        return PidFile(self.directory / f"{name}.json")
+
+    def _log(self, name: str) -> Path:
+        return self.directory / "logs" / f"{name}.log"
+
+
+PROCESSES = ("agent", "consume", "crm", "model")
+WAKE = (sys.executable, "-m", "cli.main")
+
+
+class _Tenths:
+    """Reports progress when another tenth is done."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._said = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        tenth = done * 10 // total
+        if 0 < tenth < 10 and tenth > self._said:
+            self._said = tenth
+            self._report(f"model: {tenth * 10} %")
+
+
+def _is_up(stack: Stack) -> bool:
+    return stack.home.exists() and all(part.state == "running" for part in stack.status())
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _end_unfinished(url: str) -> None:
+    """End what a story that was broken off has left in the ledger: it would go on in the middle of the next one."""
+    with psycopg.connect(url) as connection:
+        if connection.execute("select to_regclass('wake.partition_position') is null").fetchone() == (True,):
+            return
+        ours = "run in (select id from wake.run where trigger = %s)"
+        open_ones = "('succeeded', 'rejected', 'stale', 'expired', 'failed')"
+        connection.execute(
+            f"update wake.action set state = 'rejected', reason = 'the story began anew' where {ours}"
+            f" and state not in {open_ones}".encode(),
+            (TRIGGER,),
+        )
+        connection.execute(
+            "update wake.run set state = 'cancelled', error = 'the story began anew', finished_at = clock_timestamp()"
+            " where trigger = %s and state in ('pending', 'running', 'waiting', 'parked')",
+            (TRIGGER,),
+        )
+        # The next agent starts at the end of the topic: it must not read what the last one has not.
+        connection.execute("delete from wake.partition_position where topic = %s", (f"{SOURCE}.context",))
