@@ -57,6 +57,7 @@ class Cycle:
         self._publisher = publisher
         self._mark_key = mark_key
         self._render = Renderer(self._source, log, partitions)
+        self._batch: Batch | None = None
 
     def run(self, pieces: Sequence[Piece], read_from: int, commit: int | None) -> int:
         """Apply, publish and commit these pieces; returns the id of the source's newest revision.
@@ -71,26 +72,30 @@ class Cycle:
             )
             self._connection.rollback()
             newest = self._apply_and_publish(pieces, careful=True)
+            self._batch = None
         reach("consume.4.published")
         clock = max((piece.ts_ms for piece in pieces if piece.clock), default=None)
-        position.move(  # 5
-            self._connection,
-            self._source,
-            offset=pieces[-1].offset,
-            commit=commit,
-            read_from=read_from,
-            clock=None if clock is None else datetime.fromtimestamp(clock / 1000, UTC),
-        )
         reach("consume.5.before_commit")
-        self._connection.commit()
+        with self._connection.pipeline():  # 5
+            position.move(
+                self._connection,
+                self._source,
+                offset=pieces[-1].offset,
+                commit=commit,
+                read_from=read_from,
+                clock=None if clock is None else datetime.fromtimestamp(clock / 1000, UTC),
+            )
+            self._connection.commit()
         reach("consume.5.committed")
         return newest
 
     def _apply_and_publish(self, pieces: Sequence[Piece], *, careful: bool) -> int:
         newest = position.claim(self._connection, self._source, self._epoch)  # 3
         reach("consume.3.claimed")
-        batch = Batch(self._connection, self.plan, self._render, self._log, self._mark_key, careful=careful)
-        self._publisher.send(batch.messages(pieces))  # 4, as the events are worked out
+        if self._batch is None or careful:
+            # What it remembers of the mirrors holds as long as every cycle commits; after a failure it is read anew.
+            self._batch = Batch(self._connection, self.plan, self._render, self._log, self._mark_key, careful=careful)
+        self._publisher.send(self._batch.messages(pieces))  # 4, as the events are worked out
         reach("consume.4.before_wait")
         self._publisher.wait()
         return newest

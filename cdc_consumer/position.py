@@ -87,11 +87,13 @@ def claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> int:
 
     Raises `FatalError` when another consumer has taken the source over.
     """
-    row = connection.execute(
-        "select (select max(r.id) from wake.revision r where r.source = p.source)"
-        " from wake.source_position p where p.source = %s and p.epoch = %s for update of p",
-        (source, epoch),
-    ).fetchone()
+    with connection.pipeline():  # so that BEGIN travels with it
+        cursor = connection.execute(
+            "select (select max(r.id) from wake.revision r where r.source = p.source)"
+            " from wake.source_position p where p.source = %s and p.epoch = %s for update of p",
+            (source, epoch),
+        )
+        row = cursor.fetchone()
     if row is None:
         raise FatalError(f"another consumer has taken over {source}; this one stops")
     return int(row[0])

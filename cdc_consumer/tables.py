@@ -208,7 +208,8 @@ class TablePlan:
         """Place (from one) and stored row of each key that the mirror has."""
         return sql.SQL(
             "select x.wake__place, to_jsonb(m.*)::text from {} as m"
-            " join rows from (json_to_recordset(%s::json) as ({})) with ordinality as x({}, wake__place) on {} order by 1"
+            " join rows from (json_to_recordset(%s::json) as ({})) with ordinality as x({}, wake__place)"
+            " on {} order by 1"
         ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
 
     @cached_property

@@ -24,9 +24,12 @@ DEFAULT_HOME = Path(".wake")
 @app.command()
 def up(home: HomeOption = DEFAULT_HOME) -> None:
     """Start the stack and wait until everything serves; repair what is dead."""
+    from console.operators import ensure_local_admin
+
     stack = _stack(home)
     with _progress("starting the stack") as report:
         stack.up(report)
+        ensure_local_admin(stack.env()["LEDGER_URL"], home / "token")
 
 
 @app.command()

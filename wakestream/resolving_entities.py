@@ -110,7 +110,10 @@ class _Resolver:
         own = first_withheld(self.tables[self.root.label], key.columns)
         other = first_withheld(self.tables[table.label], key.references)
         if own or other:
-            label, column = (self.root.label, own) if own else (table.label, other)
+            owner, column = (self.root, own) if own else (table, other)
+            if column in owner.key:
+                return None  # That a key's column is withheld has been noted.
+            label = owner.label
             self.problems.add(
                 path, f"the foreign key {key.name} needs {label}.{column}, which is excluded or masked; remove that"
             )

@@ -13,6 +13,7 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 import migrations
 from wakestream.errors import ConfigurationError, TransientError
@@ -34,7 +35,7 @@ def connect(url: str, *, name: str, **options: Any) -> psycopg.Connection:
     try:
         return psycopg.connect(url, application_name=f"wake {name}", connect_timeout=10, **options)
     except psycopg.OperationalError as error:
-        raise TransientError(f"the ledger cannot be reached: {str(error).strip()}") from error
+        raise TransientError(f"the ledger cannot be reached: {first_line(error)}") from error
 
 
 def migrate(url: str) -> None:
@@ -42,7 +43,7 @@ def migrate(url: str) -> None:
 
     Raises `ConfigurationError` when the server is older than PostgreSQL 18.
     """
-    with engine(url).connect() as connection:
+    with engine(url, poolclass=NullPool).connect() as connection:
         version = int(connection.scalar(sqlalchemy.text("show server_version_num")) or 0)
         if version < MINIMUM_VERSION:
             raise ConfigurationError(
@@ -66,15 +67,20 @@ def require_current(url: str) -> None:
     Raises `ConfigurationError` with what to do.
     """
     try:
-        with engine(url).connect() as connection:
+        with engine(url, poolclass=NullPool).connect() as connection:
             options = {"version_table_schema": SCHEMA}
             found = MigrationContext.configure(connection, opts=options).get_current_revision()
     except OperationalError as error:
-        raise TransientError(f"the ledger cannot be reached: {str(error.orig).strip()}") from error
+        raise TransientError(f"the ledger cannot be reached: {first_line(error.orig)}") from error
     wanted = head()
     if found != wanted:
         state = "has no schema yet" if found is None else f"is at revision {found}, this version needs {wanted}"
         raise ConfigurationError(f"the ledger {state}; run `wake apply`")
+
+
+def first_line(error: object) -> str:
+    """What a driver says, without its advice on the lines below."""
+    return str(error).strip().partition("\n")[0]
 
 
 @functools.cache

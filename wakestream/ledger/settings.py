@@ -31,7 +31,8 @@ def read(connection: psycopg.Connection[Any], name: str) -> str | None:
 def write(connection: psycopg.Connection[Any], name: str, value: str) -> None:
     """Set one setting."""
     connection.execute(
-        "insert into wake.setting (name, value) values (%s, %s) on conflict (name) do update set value = excluded.value",
+        "insert into wake.setting (name, value) values (%s, %s)"
+        " on conflict (name) do update set value = excluded.value",
         (name, value),
     )
 

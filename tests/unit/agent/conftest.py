@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import shutil
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Generator
@@ -47,9 +49,11 @@ class Databases:
 
 
 @pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Generator[Databases]:
+def databases() -> Generator[Databases]:
     """A ledger with the newest schema and a mirror in it, and a database of the airline's."""
-    stack = Stack(tmp_path_factory.mktemp("agent") / "home")
+    # Not below pytest's own directory: another run that starts closes that to the server's user.
+    home = Path(tempfile.mkdtemp(prefix="wake-agent-"))
+    stack = Stack(home)
     stack.home.prepare()
     stack.home.assign_ports(set())
     stack.start_part("ledger-db")
@@ -76,6 +80,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Generator[Databases]:
         yield Databases(env["LEDGER_URL"], env["LOOKUPS_URL"], ops)
     finally:
         stack.stop_part("ledger-db")
+        shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ MATCH, SILENT, NULLED = Opened(0), Quiet("no_match"), Quiet("null")
 UNKNOWN_BEFORE = Suppressed("undecided: before is missing", 0)
 
 
-def trigger(
-    directory: Path, fire: str = "enter", when: str = "after.status.startsWith('d')", more: str = ""
-) -> CompiledTrigger:
+STARTS = "after.status.startsWith('d')"
+
+
+def trigger(directory: Path, fire: str = "enter", when: str = STARTS, more: str = "") -> CompiledTrigger:
     replaced = (
         *TABLE,
         ("after.status in ['delayed', 'cancelled']", when),
@@ -148,9 +149,8 @@ def test_own_writes_and_depth(tmp_path: Path, by: str, keys: list[str], depth: i
 
 
 def test_conditions_read_the_cause(tmp_path: Path) -> None:
-    reads = trigger(
-        tmp_path, "change", "cause != null && cause.depth == 1 && cause.keys.exists(k, k == 'public.flight/8')"
-    )
+    when = "cause != null && cause.depth == 1 && cause.keys.exists(k, k == 'public.flight/8')"
+    reads = trigger(tmp_path, "change", when)
     assert judged(reads, caused("other", ["public.flight/8"], 1)) == Opened(1)
     assert judged(reads, caused("other", ["public.flight/9"], 1)) == SILENT
 
@@ -162,9 +162,7 @@ def test_own_writes_where_asked_still_count_depth(tmp_path: Path) -> None:
 
 
 def test_own_writes_that_do_not_match_are_no_match(tmp_path: Path) -> None:
-    found = event(
-        "public.flight", NO, NO, cause=msgspec.json.decode(airline.payload(caused("disrupted", [], 9)))["data"]["cause"]
-    )
+    found = event("public.flight", NO, NO, cause=caused("disrupted", [], 9)["data"]["cause"])
     assert judged(trigger(tmp_path), found) == SILENT
 
 
