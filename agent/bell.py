@@ -1,4 +1,4 @@
-"""Wakes workers: rung in this process after a commit, and by the ledger's notifications from everywhere else."""
+"""Wakes workers, one for each ring; who finds work rings for the next. Rung in this process after a commit, and by the ledger's notifications from everywhere else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LISTEN = 0.5  # seconds between two looks at whether to stop
 
 
 class Bell:
-    """Rings for everybody who waits, and for whoever has not waited since."""
+    """Each ring wakes one who waits; whoever looked for work before it does not begin to wait."""
 
     def __init__(self) -> None:
         self._rings = 0
@@ -29,7 +29,7 @@ class Bell:
         """There may be work."""
         with self._changed:
             self._rings += 1
-            self._changed.notify_all()
+            self._changed.notify()
 
     def heard(self) -> int:
         """What to give to `wait`: take it before looking for work, so that no ring falls between."""
@@ -37,9 +37,10 @@ class Bell:
             return self._rings
 
     def wait(self, heard: int, timeout: float) -> None:
-        """Return at the next ring after `heard`, at once if it has been, and at the latest after `timeout` seconds."""
+        """Return when woken by a ring, at once if one came since `heard`, and at the latest after `timeout` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._rings != heard, timeout)
+            if self._rings == heard:
+                self._changed.wait(timeout)
 
 
 def listen(url: str, bell: Bell, stop: threading.Event) -> None:

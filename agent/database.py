@@ -49,7 +49,8 @@ class Ledger:
             connection = self._open()
             try:
                 with connection.transaction():
-                    connection.execute(f"set local synchronous_commit = {'on' if durable else 'off'}")
+                    if durable:
+                        connection.execute("set local synchronous_commit = on")
                     yield connection
             except psycopg.Error as error:
                 self._drop_if_broken()
@@ -62,7 +63,8 @@ class Ledger:
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = ledger.connect(self._url, name=self._name, autocommit=True)
+            options = "-c synchronous_commit=off"
+            self._connection = ledger.connect(self._url, name=self._name, autocommit=True, options=options)
         return self._connection
 
     def _drop_if_broken(self) -> None:

@@ -12,10 +12,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agent import effects, leases
 from agent.action_store import has_receipt
@@ -65,13 +68,11 @@ def run(loaded: Loaded, stop: threading.Event, options: Options | None = None) -
     _Process(loaded, program, key, options or Options(), stop).run()
 
 
-def load_program(loaded: Loaded, url: str) -> Program:
-    """The program for the newest revision of each source."""
-    return _prepare(loaded, url)[0]
-
-
 def _prepare(loaded: Loaded, url: str) -> tuple[Program, bytes]:
-    with Ledger(url, "agent").transaction("reading the revisions") as connection:
+    with (
+        contextlib.closing(Ledger(url, "agent")) as own,
+        own.transaction("reading the revisions") as connection,
+    ):
         revisions = _revisions(loaded, lambda source: capture.load(connection, source))
         try:
             key = settings.key(connection, settings.MARK_KEY)
@@ -83,6 +84,14 @@ def _prepare(loaded: Loaded, url: str) -> tuple[Program, bytes]:
 def _revisions(loaded: Loaded, find: Callable[[str], Revision | None]) -> dict[str, Revision]:
     found = {source: find(source) for source in loaded.config.sources}
     return {source: revision for source, revision in found.items() if revision is not None}
+
+
+class _Part(NamedTuple):
+    """What one thread does, and what it closes when it ends."""
+
+    name: str
+    work: Callable[[], None]
+    close: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -98,33 +107,35 @@ class _Process:
 
     def run(self) -> None:
         models = self._models()
-        threads = [self._thread(name, work) for name, work in self._parts(models)]
+        threads = [self._thread(part) for part in self._parts(models)]
         for thread in threads:
             thread.start()
         logger.info("The agent works", extra={"action": "agent_started", "owner": self.holdings.name})
         self.stop.wait()
-        self.bell.ring()
+        for _ in threads:
+            self.bell.ring()
+        deadline = time.monotonic() + GRACE
         for thread in threads:
-            thread.join(GRACE / len(threads))
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._hand_back()
         for model in models.values():
             model.close()
         if self.failures:
             raise self.failures[0]
 
-    def _parts(self, models: dict[str, ModelClient]) -> Iterator[tuple[str, Callable[[], None]]]:
-        intake = Intake(
-            self.program, self._ledger("intake"), name=self.holdings.name, start=self.options.start, wake=self.bell.ring
-        )
-        yield "intake", lambda: intake.run(self.stop)
-        steward = Steward(self.program, self._ledger("steward"), self.holdings)
-        yield "steward", lambda: steward.run(self.stop)
-        yield "listener", lambda: listen(self._url, self.bell, self.stop)
-        for number in range(1, self.options.workers + 1):
-            worker = self._worker(f"worker {number}", models)
-            yield f"worker {number}", lambda worker=worker: worker.run(self.stop)
+    def _parts(self, models: Mapping[str, ModelClient]) -> list[_Part]:
+        own = self._ledger("intake")
+        intake = Intake(self.program, own, name=self.holdings.name, start=self.options.start, wake=self.bell.ring)
+        ledger = self._ledger("steward")
+        steward = Steward(self.program, ledger, self.holdings)
+        return [
+            _Part("intake", lambda: intake.run(self.stop), own.close),
+            _Part("steward", lambda: steward.run(self.stop), ledger.close),
+            _Part("listener", lambda: listen(self._url, self.bell, self.stop)),
+            *(self._worker(f"worker {number}", models) for number in range(1, self.options.workers + 1)),
+        ]
 
-    def _worker(self, name: str, models: dict[str, ModelClient]) -> Worker:
+    def _worker(self, name: str, models: Mapping[str, ModelClient]) -> _Part:
         own = self._ledger(name)
         lookups_url = self.program.config.ledger.lookups
         lookups = Lookups(config.reveal(lookups_url), own) if lookups_url else None
@@ -134,30 +145,41 @@ class _Process:
             with own.transaction("looking for a receipt", durable=False) as connection:
                 return has_receipt(connection, action)
 
+        def close() -> None:
+            own.close()
+            if lookups:
+                lookups.close()
+
         actions = Actions(own, effects.kinds(self.program.config, self.key, seen), self.stop)
-        return Worker(self.program, own, self.holdings, self.bell, runs, actions)
+        worker = Worker(self.program, own, self.holdings, self.bell, runs, actions)
+        return _Part(name, lambda: worker.run(self.stop), close)
 
     def _models(self) -> dict[str, ModelClient]:
         used = {trigger.agent.settings.model for trigger in self.program.triggers.values()}
         configured = self.program.config.models
         return {name: ModelClient(name, configured[name], local_url=self.options.model_url) for name in sorted(used)}
 
-    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+    def _thread(self, part: _Part) -> threading.Thread:
         def guarded() -> None:
             try:
-                work()
+                part.work()
             except BaseException as error:  # whatever ends one thread ends the process, which says why
                 self.failures.append(error)
                 self.stop.set()
+            finally:
+                part.close()
 
-        return threading.Thread(target=guarded, name=f"agent {name}", daemon=True)
+        return threading.Thread(target=guarded, name=f"agent {part.name}", daemon=True)
 
     def _hand_back(self) -> None:
         held = self.holdings.held()
         if not held:
             return
         try:
-            with self._ledger("end").transaction("handing work back") as connection:
+            with (
+                contextlib.closing(self._ledger("end")) as own,
+                own.transaction("handing work back") as connection,
+            ):
                 count = leases.release(connection, held)
             logger.info("Handed back %s unfinished", count, extra={"action": "handed_back"})
         except WakeError as error:

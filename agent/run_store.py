@@ -29,6 +29,8 @@ class Run(msgspec.Struct, frozen=True):
     depth: int
     event: ContextEvent
     lease: Lease
+    begun: bool
+    """It has steps from an earlier attempt."""
 
     def log_context(self) -> dict[str, Any]:
         """For `extra` of a log line."""
@@ -58,14 +60,15 @@ def claim(connection: Connection, by: str) -> Run | None:
         " update wake.run r set state = 'running', attempts = attempts + 1, lease_by = %s,"
         " lease_until = now() + make_interval(secs => %s), started_at = coalesce(started_at, clock_timestamp())"
         " from found, wake.activation a where r.id = found.id and a.id = r.activation"
-        " returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts",
+        " returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,"
+        " exists (select 1 from wake.run_step s where s.run = r.id)",
         (by, LEASE),
     ).fetchone()
     if row is None:
         return None
-    run, activation, agent, trigger, source, depth, event, attempts = row
+    run, activation, agent, trigger, source, depth, event, attempts, begun = row
     lease = Lease(by, attempts)
-    return Run(RunId(run), activation, agent, trigger, source, depth, json_text.load_event(event), lease)
+    return Run(RunId(run), activation, agent, trigger, source, depth, json_text.load_event(event), lease, begun)
 
 
 def steps(connection: Connection, run: Run) -> dict[str, Step]:

@@ -66,11 +66,14 @@ class Runs:
             raise EventError(f"the configuration has no trigger `{run.trigger}` any more")
         if run.lease.attempt > trigger.agent.settings.attempts + CRASHES:
             raise EventError(f"its worker ended {run.lease.attempt} times before the run did; see the agent's log")
-        with self._ledger.transaction("reading a run's steps", durable=False) as connection:
-            steps = run_store.steps(connection, run)
+        steps = self._steps(run) if run.begun else {}
         question = self._question(trigger, run, steps)
         decision = self._decide(trigger, run, question, steps)
         self._propose(run, question, decision)
+
+    def _steps(self, run: Run) -> dict[str, Step]:
+        with self._ledger.transaction("reading a run's steps", durable=False) as connection:
+            return run_store.steps(connection, run)
 
     def _question(self, trigger: CompiledTrigger, run: Run, steps: dict[str, Step]) -> _Question:
         agent, event = trigger.agent, run.event

@@ -72,9 +72,11 @@ class Worker:
                 self._holdings.drop(by)
                 return False
             case Run():
+                self._bell.ring()
                 reach("agent.4.after_claim")
                 self._run(claimed, stop)
             case Claimed():
+                self._bell.ring()
                 reach("agent.6.after_claim")
                 self._actions.execute(claimed)
         self._holdings.drop(by)

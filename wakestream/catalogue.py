@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import msgspec
 
 
@@ -71,18 +69,3 @@ class Catalogue(msgspec.Struct, frozen=True):
     def table(self, label: str) -> Table | None:
         """The table called `schema.table`, or None."""
         return self.tables.get(label)
-
-
-@functools.cache
-def _decoder() -> msgspec.json.Decoder[Catalogue]:
-    return msgspec.json.Decoder(Catalogue)
-
-
-def to_json(catalogue: Catalogue) -> str:
-    """The catalogue as the ledger keeps it."""
-    return msgspec.json.encode(catalogue).decode()
-
-
-def from_json(text: str | bytes) -> Catalogue:
-    """The catalogue out of the ledger's JSON."""
-    return _decoder().decode(text)

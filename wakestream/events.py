@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import msgspec
 
@@ -133,11 +133,6 @@ def parse_head(payload: bytes) -> Head:
         raise EventError("not a context event", detail=str(error)) from error
 
 
-def to_json(event: ContextEvent) -> str:
-    """The event as the ledger keeps it."""
-    return msgspec.json.encode(event).decode()
-
-
 def key_text(value: Any) -> str:
     """One key value as it stands in a subject, before percent-encoding."""
     if isinstance(value, bool):
@@ -157,12 +152,6 @@ def _quoted(value: Any) -> str:
         return str(value)
     text = key_text(value)
     return text if text.isalnum() and text.isascii() else quote(text, safe="")
-
-
-def key_of_subject(text: str) -> tuple[str, tuple[str, ...]]:
-    """The name and the key values of a subject."""
-    name, _, rest = text.partition("/")
-    return name, tuple(unquote(part) for part in rest.split(",")) if rest else ()
 
 
 def partition_of(text: str, partitions: int) -> int:

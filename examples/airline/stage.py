@@ -89,7 +89,12 @@ class Stage:
     def wake(self, *arguments: str) -> str:
         """Run a `wake` command as a person would; returns what it printed."""
         done = subprocess.run(
-            [*WAKE, *arguments], env={**os.environ, **self.env}, cwd=REPOSITORY, capture_output=True, text=True, check=False
+            [*WAKE, *arguments],
+            env={**os.environ, **self.env},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             raise FatalError(f"`wake {' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}")

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 
 from cdc_consumer import service
 from wakestream.config import Config
@@ -21,7 +22,11 @@ def main(path: str) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = Config.model_validate(json.loads(Path(path).read_text()))
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+    def told(_: int, __: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, told)
     try:
         service.run(config, list(config.sources), stop)
     except WakeError as error:

@@ -1,7 +1,7 @@
 """What must be in the context topic: worked out in plain Python from the statements, never from change capture.
 
 The model is told what each statement did to which rows. The images before are its own; the images after are what
-`to_jsonb(row)` gave inside the same transaction.
+`to_jsonb(row)` gave inside the same transaction. What change capture cannot tell is part of the model, and measured.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +34,10 @@ class TableShape:
     """Columns that can never be known."""
     loses_infinity: tuple[str, ...] = ()
     """Columns whose infinite and BC values cannot be known."""
+    null_hides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
+    """Columns whose NULL cannot be told from a list with one of these elements."""
+    hides_unchanged: tuple[str, ...] = ()
+    """Columns that come as null when a long value was not changed."""
 
     def key_of(self, image: Mapping[str, Any]) -> Key:
         return tuple(key_text(image[column]) for column in self.key)
@@ -41,14 +45,35 @@ class TableShape:
     def subject(self, key: Key) -> str:
         return f"{self.label}/" + ",".join(quote(text, safe="") for text in key)
 
-    def unknown(self, image: Image) -> list[str]:
-        """Columns of this image that an event cannot have."""
-        doubtful = [c for c in self.loses_infinity if any(_INFINITE_OR_BC.fullmatch(v) for v in _texts(image[c]))]
-        return [*self.lost, *sorted(doubtful)]
+    def unknown(self, row: Row) -> list[str]:
+        """Columns of this row that an event cannot have."""
+        image = row.image
+        doubtful = {c for c in self.loses_infinity if any(_INFINITE_OR_BC.fullmatch(v) for v in _texts(image[c]))}
+        for column, elements in self.null_hides.items():
+            if image[column] is None or any(element in elements for element in image[column]):
+                doubtful.add(column)
+        return [*self.lost, *sorted(doubtful | row.hidden)]
 
-    def shown(self, image: Image) -> Image:
-        unknown = set(self.unknown(image))
-        return {column: value for column, value in image.items() if column not in unknown}
+    def shown(self, row: Row) -> Image:
+        unknown = set(self.unknown(row))
+        return {column: value for column, value in row.image.items() if column not in unknown}
+
+    def hidden(self, before: Row, after: Image, assigned: Collection[str]) -> frozenset[str]:
+        """Columns that an update leaves unknown: null arrives, and it may stand for the long value that was there."""
+        return frozenset(
+            column
+            for column in self.hides_unchanged
+            if (after[column] is None or (column not in assigned and _is_long(after[column])))
+            and (column in before.hidden or _is_long(before.image[column]))
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as it is, and what of it cannot be known."""
+
+    image: Image
+    hidden: frozenset[str] = frozenset()
 
 
 def key_text(value: Any) -> str:
@@ -88,7 +113,7 @@ class Committed:
 class _Work:
     """What an open transaction has done so far; a savepoint is a copy of it."""
 
-    rows: dict[str, dict[Key, Image | None]] = field(default_factory=dict[str, dict[Key, Image | None]])
+    rows: dict[str, dict[Key, Row | None]] = field(default_factory=dict[str, dict[Key, Row | None]])
     """Rows that it sees otherwise than they are committed; None for deleted ones."""
     truncated: set[str] = field(default_factory=set[str])
     events: list[Expected] = field(default_factory=list[Expected])
@@ -104,7 +129,7 @@ class Model:
         self.documents = documents
         self.current: dict[str, Image] = {}
         """The documents as committed, by subject."""
-        self.rows: dict[str, dict[Key, Image]] = {label: {} for label in self.shapes}
+        self.rows: dict[str, dict[Key, Row]] = {label: {} for label in self.shapes}
         self.committed: list[Committed] = []
 
     def begin(self) -> Transaction:
@@ -125,7 +150,7 @@ class Transaction:
     def rollback_to(self, savepoint: _Work) -> None:
         self._work = savepoint
 
-    def row(self, label: str, key: Key) -> Image | None:
+    def row(self, label: str, key: Key) -> Row | None:
         """The row as this transaction sees it."""
         own = self._work.rows.get(label, {})
         if key in own:
@@ -136,24 +161,25 @@ class Transaction:
         """The keys of the rows that this transaction sees."""
         own = self._work.rows.get(label, {})
         base = {} if label in self._work.truncated else self._model.rows[label]
-        return [key for key in base if key not in own] + [key for key, image in own.items() if image is not None]
+        return [key for key in base if key not in own] + [key for key, row in own.items() if row is not None]
 
-    def insert(self, label: str, after: Image) -> None:
-        shape = self._model.shapes[label]
-        self._set(shape, shape.key_of(after), after)
-        self._event("row.inserted", shape, None, after, None)
+    def insert(self, label: str, after: Image, hidden: frozenset[str] = frozenset()) -> None:
+        shape, row = self._model.shapes[label], Row(after, hidden)
+        self._set(shape, shape.key_of(after), row)
+        self._event("row.inserted", shape, None, row, None)
 
-    def update(self, label: str, key: Key, after: Image) -> None:
+    def update(self, label: str, key: Key, after: Image, assigned: Collection[str]) -> None:
         """A change of the key is a delete and an insert."""
         shape = self._model.shapes[label]
         before = self._known(label, key)
+        row = Row(after, shape.hidden(before, after, assigned))
         if shape.key_of(after) != key:
             self.delete(label, key)
-            self.insert(label, after)
+            self.insert(label, after, row.hidden)
             return
-        self._set(shape, key, after)
-        old, new = shape.shown(before), shape.shown(after)
-        self._event("row.updated", shape, before, after, [c for c in new if c in old and new[c] != old[c]])
+        self._set(shape, key, row)
+        old, new = shape.shown(before), shape.shown(row)
+        self._event("row.updated", shape, before, row, [c for c in new if c in old and new[c] != old[c]])
 
     def delete(self, label: str, key: Key) -> None:
         shape = self._model.shapes[label]
@@ -165,7 +191,7 @@ class Transaction:
         for label in labels:
             self._work.rows[label] = {}
             self._work.truncated.add(label)
-            data = {"key": None, "before": None, "after": None, "changed": None, "missing": []}
+            data: dict[str, Any] = {"key": None, "before": None, "after": None, "changed": None, "missing": list[str]()}
             self._work.events.append(Expected("table.truncated", label, self._next_order(), data))
 
     def message(self, cause: Cause | None) -> None:
@@ -179,11 +205,11 @@ class Transaction:
         for label in work.truncated:
             model.rows[label].clear()
         for label, rows in work.rows.items():
-            for key, image in rows.items():
-                if image is None:
+            for key, row in rows.items():
+                if row is None:
                     model.rows[label].pop(key, None)
                 else:
-                    model.rows[label][key] = image
+                    model.rows[label][key] = row
         after = model.current = documents.read(model.rows, model.shapes) if documents else {}
         truncated = documents is not None and documents.root in work.truncated
         changed = {
@@ -194,21 +220,22 @@ class Transaction:
         if work.events or work.messages:
             model.committed.append(Committed(xid, began, ended, work.events, work.cause, changed))
 
-    def _known(self, label: str, key: Key) -> Image:
-        image = self.row(label, key)
-        assert image is not None, f"the model has no row {key} in {label}"
-        return image
+    def _known(self, label: str, key: Key) -> Row:
+        row = self.row(label, key)
+        assert row is not None, f"the model has no row {key} in {label}"
+        return row
 
-    def _set(self, shape: TableShape, key: Key, image: Image | None) -> None:
-        self._work.rows.setdefault(shape.label, {})[key] = image
+    def _set(self, shape: TableShape, key: Key, row: Row | None) -> None:
+        self._work.rows.setdefault(shape.label, {})[key] = row
 
     def _next_order(self) -> int:
         return len(self._work.events) + self._work.messages + 1
 
     def _event(
-        self, kind: str, shape: TableShape, before: Image | None, after: Image | None, changed: list[str] | None
+        self, kind: str, shape: TableShape, before: Row | None, after: Row | None, changed: list[str] | None
     ) -> None:
-        image = after if after is not None else before or {}
+        row = after or before
+        image = row.image if row else {}
         missing: list[str] = []
         if before is not None:
             missing += [f"before.{column}" for column in shape.unknown(before)]
@@ -233,19 +260,23 @@ class Documents:
     members: Mapping[str, tuple[str, str]]
     """By name: the member's table, and the root's column that refers to its key."""
 
-    def read(self, rows: Mapping[str, Mapping[Key, Image]], shapes: Mapping[str, TableShape]) -> dict[str, Image]:
+    def read(self, rows: Mapping[str, Mapping[Key, Row]], shapes: Mapping[str, TableShape]) -> dict[str, Image]:
         """Every document of these tables, by subject."""
         named = dataclasses.replace(shapes[self.root], label=self.name)
-        return {named.subject(key): self._document(image, rows, shapes) for key, image in rows[self.root].items()}
+        return {named.subject(key): self._document(row, rows, shapes) for key, row in rows[self.root].items()}
 
-    def _document(
-        self, image: Image, rows: Mapping[str, Mapping[Key, Image]], shapes: Mapping[str, TableShape]
-    ) -> Image:
-        document = shapes[self.root].shown(image)
+    def _document(self, row: Row, rows: Mapping[str, Mapping[Key, Row]], shapes: Mapping[str, TableShape]) -> Image:
+        document = shapes[self.root].shown(row)
         for name, (label, column) in self.members.items():
-            member = None if image[column] is None else rows[label].get((key_text(image[column]),))
+            value = row.image[column]
+            member = None if value is None else rows[label].get((key_text(value),))
             document[name] = None if member is None else shapes[label].shown(member)
         return document
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a value made here stands outside its row; none is of a length that leaves doubt."""
+    return value is not None and len(value) > 500
 
 
 def _texts(value: Any) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-from confluent_kafka import Message
+from confluent_kafka import Message, Producer
 from psycopg import sql
 
 from connectors import connector_config, topics_setup
@@ -138,7 +138,7 @@ class AttachedSource:
             ).fetchall()
 
     def _produce(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        producer = kafka.publisher(self.config.kafka, "test")
+        producer = Producer({"bootstrap.servers": self.env["KAFKA_BOOTSTRAP"]})
         producer.produce(topic, value, key, 0)
         assert producer.flush(30) == 0
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from connectors import connector_config
+from connectors.databases import Address
 from tests.harness.oracle import Documents, TableShape
-from wakestream.capture import Entity, Member
+from wakestream.capture import Capture, Entity, Member
+from wakestream.config import Config
 
 Value = str | None
 Make = Callable[[random.Random], Value]
@@ -31,6 +34,7 @@ _WORDS = (
     "null",
 )
 _CONTROL = "\x01\x0b\x1f\x7f"
+_SCALARS: tuple[Any, ...] = (None, True, 1.50, -7, "x\ty", [1, {"deep": None}])
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,13 @@ def _bytes(rng: random.Random) -> str:
 
 
 def _long_bytes(rng: random.Random) -> str:
-    return "\\x" + rng.randbytes(rng.choice((1, 40, 5000))).hex()
+    return "\\x" + rng.randbytes(rng.choice((1, 8, 5000))).hex()
 
 
 def _json(rng: random.Random) -> str:
-    inner = {
-        _text(rng): rng.choice((None, True, 1.50, -7, "x\ty", [1, {"deep": []}])) for _ in range(rng.randint(0, 3))
-    }
-    return json.dumps(rng.choice((inner, [inner], "text", 12.30, None)), ensure_ascii=rng.random() < 0.5)
+    inner = {_text(rng): rng.choice(_SCALARS) for _ in range(rng.randint(0, 3))}
+    value: Any = rng.choice((inner, [inner], "text", 12.30, None))
+    return json.dumps(value, ensure_ascii=rng.random() < 0.5)
 
 
 def _long_json(rng: random.Random) -> str:
@@ -79,16 +82,14 @@ def _number(rng: random.Random) -> str:
     return rng.choice(special) if rng.random() < 0.2 else f"{rng.randint(-99999, 99999)}.{rng.randint(0, 99):02d}"
 
 
-def _finite(rng: random.Random) -> str:
-    return f"{rng.randint(-9999, 9999)}.{rng.randint(0, 99999)}"
-
-
 def _fare(rng: random.Random) -> str:
     return f"{rng.randint(0, 99999)}.{rng.randint(0, 99):02d}"
 
 
 def _float(rng: random.Random) -> str:
-    return rng.choice(("NaN", "Infinity", "-Infinity", "-0", "1e300", "5e-324", repr(rng.uniform(-1e6, 1e6))))
+    if rng.random() < 0.7:
+        return repr(rng.uniform(-1e6, 1e6))
+    return rng.choice(("NaN", "Infinity", "-Infinity", "-0", "1e300", "5e-324"))
 
 
 def _real(rng: random.Random) -> str:
@@ -96,7 +97,8 @@ def _real(rng: random.Random) -> str:
 
 
 def _day(rng: random.Random) -> str:
-    return f"{rng.randint(1, 2999):04d}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
+    """Debezium moves days of the old calendar in snapshots and arrays, so there are none."""
+    return f"{rng.randint(1600, 2999)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
 
 
 def _clock(rng: random.Random) -> str:
@@ -105,7 +107,7 @@ def _clock(rng: random.Random) -> str:
 
 
 def _any_day(rng: random.Random) -> str:
-    return rng.choice(("infinity", "-infinity", "0044-03-15 BC", "12345-06-07")) if rng.random() < 0.1 else _day(rng)
+    return rng.choice(("infinity", "-infinity", "12345-06-07")) if rng.random() < 0.1 else _day(rng)
 
 
 def _moment(rng: random.Random) -> str:
@@ -113,12 +115,8 @@ def _moment(rng: random.Random) -> str:
 
 
 def _any_moment(rng: random.Random) -> str:
-    special = ("infinity", "-infinity", "0044-03-15 10:00:00 BC", "12345-06-07 08:09:10")
+    special = ("infinity", "-infinity", "0044-03-15 10:00:00 BC", "0001-01-02 03:04:05 BC", "12345-06-07 08:09:10")
     return rng.choice(special) if rng.random() < 0.1 else _moment(rng)
-
-
-def _instant(rng: random.Random) -> str:
-    return f"{_any_moment(rng)}"
 
 
 def _span(rng: random.Random) -> str:
@@ -131,7 +129,7 @@ def _uuid(rng: random.Random) -> str:
 
 
 def _array(make: Make, lengths: tuple[int, ...] = (0, 1, 3), nulls: float = 0.2) -> Make:
-    """A one-dimensional array; one with nothing but NULLs cannot be told from a lost one, so it is not made."""
+    """A one-dimensional array; one with nothing but NULLs may not be told from a lost one, so it is not made."""
 
     def made(rng: random.Random) -> str:
         elements = [None if rng.random() < nulls else make(rng) for _ in range(rng.choice(lengths))]
@@ -176,7 +174,7 @@ COLUMNS: dict[str, tuple[ColumnSpec, ...]] = {
         ColumnSpec("day", "date", _any_day),
         ColumnSpec("at", "time", _clock),
         ColumnSpec("moment", "timestamp", _any_moment),
-        ColumnSpec("instant", "timestamptz", _instant),
+        ColumnSpec("instant", "timestamptz", _any_moment),
         ColumnSpec("span", "interval", _span),
         ColumnSpec("doc", "json", _json),
         ColumnSpec("data", "jsonb", _json),
@@ -194,8 +192,9 @@ COLUMNS: dict[str, tuple[ColumnSpec, ...]] = {
         ColumnSpec("tags", "text[]", _array(_escaped(_text))),
         ColumnSpec("numbers", "int[]", _array(_integer(32), (0, 2, 900))),
         ColumnSpec("larges", "int8[]", _array(_integer(64))),
-        ColumnSpec("prices", "numeric[]", _array(_finite)),
-        ColumnSpec("ratios", "float8[]", _array(_float)),
+        ColumnSpec("prices", "numeric[]", _array(_number)),
+        ColumnSpec("moods", "mood[]", _array(_one_of("sad", "it's ok"))),
+        ColumnSpec("ratios", "float8[]", _array(_float, (0, 1, 600))),
         ColumnSpec("flags", "boolean[]", _array(_one_of("true", "false"))),
         ColumnSpec("days", "date[]", _array(_day)),
         ColumnSpec("moments", "timestamp[]", _array(_moment)),
@@ -212,7 +211,7 @@ COLUMNS: dict[str, tuple[ColumnSpec, ...]] = {
         ColumnSpec("day", "date", lambda rng: f"2026-11-{rng.randint(1, 28):02d}", nullable=False),
         ColumnSpec("flight_id", "int", lambda rng: str(rng.randint(1, 400))),
         ColumnSpec("customer", "text", lambda rng: COLUMNS["public.customer"][0].make(rng)),
-        ColumnSpec("number", "numeric(8, 2)", lambda rng: f"{rng.randint(0, 9)}.{rng.randint(0, 99):02d}", nullable=False),
+        ColumnSpec("number", "numeric(8, 2)", lambda rng: f"{rng.randint(0, 999) / 100:.2f}", nullable=False),
         ColumnSpec("fare", "numeric(10, 2)", _fare),
         ColumnSpec("remarks", "text", _long_text),
         ColumnSpec("status", "text", _one_of("confirmed", "cancelled")),
@@ -231,12 +230,33 @@ DDL = (
         + ");"
         for label, columns in COLUMNS.items()
     )
-    + "create sequence flight_id_seq owned by flight.id; alter table flight alter id set default nextval('flight_id_seq')"
+    + "create sequence flight_id_seq owned by flight.id;"
+    + "alter table flight alter id set default nextval('flight_id_seq')"
 )
+
+
+def bytea_is_hidden() -> bool:
+    """Whether the connector runs in the mode in which an unchanged long bytea comes as null."""
+    raw: dict[str, Any] = {
+        "kafka": {"bootstrap_servers": "-"},
+        "connect": {"url": "-", "secrets": "-"},
+        "ledger": {"url": "-"},
+        "sources": {"any": {"capture": "-", "tables": {"public.any": {}}}},
+    }
+    nowhere = Address("", "", "", "", "", {})
+    settings = connector_config.build(Config.model_validate(raw), "any", Capture({}), nowhere)
+    return settings["binary.handling.mode"] != "bytes"
+
 
 SHAPES = {
     "public.flight": TableShape("public.flight", ("id",), loses_infinity=("day", "moment")),
-    "public.customer": TableShape("public.customer", ("code",), lost=("hours", "label")),
+    "public.customer": TableShape(
+        "public.customer",
+        ("code",),
+        lost=("hours", "label"),
+        null_hides={"prices": ("NaN", "Infinity", "-Infinity"), "moods": (None,)},
+        hides_unchanged=("ratios", "photo") if bytea_is_hidden() else ("ratios",),
+    ),
     "public.booking": TableShape("public.booking", ("number", "day")),
 }
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
-import psycopg
 from psycopg import sql
 
 from tests.harness import values
@@ -185,7 +184,7 @@ class _Work:
                 assigned=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(n)) for n in row),
             )
             for (after,) in self.connection.execute(query, list(row.values())).fetchall():
-                self.transaction.update(label, SHAPES[label].key_of(image), exact(after))
+                self.transaction.update(label, SHAPES[label].key_of(image), exact(after), row)
 
     def copy(self, label: str, count: int) -> None:
         """COPY writes the rows in their order; what they became is read afterwards."""
@@ -206,7 +205,7 @@ class _Work:
     def update_same(self, label: str, count: int) -> None:
         """A statement that writes rows anew as they are."""
         column = sql.Identifier(COLUMNS[label][-1].name)
-        self._update_where(label, self._pick(label, count), sql.SQL("{0} = {0}").format(column), [])
+        self._update_where(label, self._pick(label, count), sql.SQL("{0} = {0}").format(column), {})
 
     def update_again(self, label: str, count: int) -> None:
         """Several versions of the same rows."""
@@ -261,18 +260,18 @@ class _Work:
 
     def _update(self, label: str, images: list[Image], row: Row) -> None:
         assigned = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in row)
-        self._update_where(label, images, assigned, list(row.values()))
+        self._update_where(label, images, assigned, row)
 
-    def _update_where(self, label: str, images: list[Image], assigned: sql.Composable, parameters: list[Value]) -> None:
+    def _update_where(self, label: str, images: list[Image], assigned: sql.Composable, row: Row) -> None:
         query = sql.SQL("update {} as t set {} where {} returning to_jsonb(old.*)::text, to_jsonb(new.*)::text").format(
             _table(label), assigned, self._any_of(label, images)
         )
-        rows = self.connection.execute(query, parameters + self._keys(label, images)).fetchall()
+        rows = self.connection.execute(query, [*row.values(), *self._keys(label, images)]).fetchall()
         for old, new in rows:
             key = SHAPES[label].key_of(exact(old))
-            assert self.transaction.row(label, key) == exact(old), "the model does not know the row as it is"
+            assert self._image(label, key) == exact(old), "the model does not know the row as it is"
             self._take(label, SHAPES[label].key_of(exact(new)))
-            self.transaction.update(label, key, exact(new))
+            self.transaction.update(label, key, exact(new), row)
 
     def _pick(self, label: str, count: int) -> list[Image]:
         """Rows that the other transaction does not hold; they are ours from here on."""
@@ -280,9 +279,13 @@ class _Work:
         found: list[Image] = []
         for key in self._random.sample(keys, min(count, len(keys))):
             self._take(label, key)
-            image = self.transaction.row(label, key)
+            image = self._image(label, key)
             found += [] if image is None else [image]
         return found
+
+    def _image(self, label: str, key: Key) -> Image | None:
+        row = self.transaction.row(label, key)
+        return None if row is None else row.image
 
     def _new_row(self, label: str) -> Row | None:
         key = self._new_key(label)

@@ -1,0 +1,73 @@
+"""How much of everything one run measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Transactions at a steady pace, one row each."""
+
+    per_second: int
+    measured: int
+    """How many count."""
+    warm_up: int
+    """How many go before them."""
+    activates: int
+    """Every so manieth row fires the trigger."""
+
+    @property
+    def rows(self) -> int:
+        """All that are written."""
+        return self.warm_up + self.measured
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The counts of one run."""
+
+    load_rows: int
+    """Rows of a load, which is also the backlog."""
+    rates: tuple[Rate, ...]
+    triggers: int
+    """Triggers on one table."""
+    touched: int
+    """Those of them that read the column which changes."""
+    updates: int
+    """Changes that they see."""
+
+
+ROWS_PER_TRANSACTION = 100
+
+FULL = Counts(
+    load_rows=300_000,
+    rates=(
+        Rate(per_second=20, measured=500, warm_up=60, activates=1),
+        Rate(per_second=200, measured=4000, warm_up=400, activates=10),
+    ),
+    triggers=100,
+    touched=5,
+    updates=90_000,
+)
+QUICK = Counts(
+    load_rows=20_000,
+    rates=(
+        Rate(per_second=20, measured=60, warm_up=20, activates=1),
+        Rate(per_second=200, measured=600, warm_up=100, activates=10),
+    ),
+    triggers=100,
+    touched=5,
+    updates=10_000,
+)
+TINY = Counts(
+    load_rows=2_000,
+    rates=(
+        Rate(per_second=20, measured=10, warm_up=2, activates=1),
+        Rate(per_second=200, measured=40, warm_up=10, activates=10),
+    ),
+    triggers=100,
+    touched=5,
+    updates=1_000,
+)
+SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
