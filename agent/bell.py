@@ -1,4 +1,4 @@
-"""Wakes workers, one for each ring; who finds work rings for the next. Rung in this process after a commit, and by the ledger's notifications from everywhere else."""
+"""Wakes workers: rung here after a commit, and by the ledger's notifications for what others committed."""
 
 from __future__ import annotations
 

@@ -51,10 +51,11 @@ def transactions(context: ContextLog, *types: str) -> Iterator[list[Raw]]:
 
 
 def _verify_transaction(events: list[Raw], transaction: Committed, source: str) -> None:
-    assert [_summary(each) for each in events] == [(e.type, e.subject, e.order) for e in transaction.events]
+    found, wanted = [_summary(each) for each in events], [(e.type, e.subject, e.order) for e in transaction.events]
+    assert found == wanted, f"transaction {transaction.xid} made\n{found}\ninstead of\n{wanted}"
     cause = None if transaction.cause is None else _as_json(transaction.cause)
-    for raw, wanted in zip(events, transaction.events, strict=True):
-        _verify_event(raw, wanted, source)
+    for raw, event in zip(events, transaction.events, strict=True):
+        _verify_event(raw, event, source)
         assert raw.data["cause"] == cause
         at = datetime.fromisoformat(raw.event["time"]).timestamp()
         assert transaction.began - _CLOCK_STEP <= at <= transaction.ended + _CLOCK_STEP
@@ -79,7 +80,7 @@ def _difference(found: object, wanted: object) -> str:
         old, new = cast("JsonObject", found), cast("JsonObject", wanted)
         names = [name for name in {**old, **new} if old.get(name, "absent") != new.get(name, "absent")]
         return ", ".join(f"{n} is {_short(old.get(n, 'absent'))}, not {_short(new.get(n, 'absent'))}" for n in names)
-    return f"{_short(found)}, not {_short(wanted)}"
+    return f"{_short(cast('object', found))}, not {_short(wanted)}"
 
 
 def _short(value: object) -> str:

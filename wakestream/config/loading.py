@@ -44,7 +44,8 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Load
     try:
         config = Config.model_validate(source.data)
     except ValidationError as error:
-        raise ConfigurationError(*(_describe(source, detail) for detail in error.errors())) from None
+        details = _without_echoes(error.errors())
+        raise ConfigurationError(*(_describe(source, detail) for detail in details)) from None
     problems = [f"{source.place(where)}: {text}" for where, text in references.problems(config)]
     if problems:
         raise ConfigurationError(*problems)
@@ -58,6 +59,19 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     if close:
         return f"; did you mean `{close[0]}`?"
     return f"; there are: {', '.join(f'`{n}`' for n in names)}" if names and len(names) <= 20 else ""
+
+
+def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """A misspelt key that was required is one problem, not two."""
+    misspelt = {
+        (*detail["loc"][:-1], close[0])
+        for detail in details
+        if detail["type"] == "extra_forbidden"
+        and (
+            close := difflib.get_close_matches(str(detail["loc"][-1]), _fields_at(detail["loc"][:-1]), n=1, cutoff=0.5)
+        )
+    }
+    return [detail for detail in details if detail["type"] != "missing" or detail["loc"] not in misspelt]
 
 
 def _describe(source: Document, detail: ErrorDetails) -> str:
