@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -97,7 +98,7 @@ class Batch:
             return self._control(piece)
         cause = self._cause(piece)
         drafts = self._open_gap(piece, sorted({c.table for c in piece.changes})) if piece.reason else []
-        self._set_aside_unknown(piece)
+        piece = self._without_unknown(piece)
         drafts += self._changes(piece, cause, first_seq=len(drafts) + 1)
         if piece.clock:
             drafts.append(partial(self._render.clock, self._render.at(piece)))
@@ -138,13 +139,14 @@ class Batch:
         key = self._mark_key
         return cause_json(causes.find_cause(self._connection, self._source, self._log, self._topic, key, piece))
 
-    def _set_aside_unknown(self, piece: Piece) -> None:
-        """Changes of tables that this revision does not capture become dead letters."""
+    def _without_unknown(self, piece: Piece) -> Piece:
+        """The piece without changes of tables that this revision does not capture; those become dead letters."""
         for change in piece.changes:
             if change.table not in self._plan.tables:
                 broken = Piece("broken", piece.offset, reason="unknown table", detail=f"{change.table} is not captured")
                 causes.letter(self._connection, self._topic, broken, subject=change.table)
-        piece.changes = [change for change in piece.changes if change.table in self._plan.tables]
+        known = [change for change in piece.changes if change.table in self._plan.tables]
+        return dataclasses.replace(piece, changes=known)
 
     def _control(self, piece: Piece) -> list[Draft]:
         if piece.body.get("kind") != "gap":

@@ -105,8 +105,7 @@ class Collector:
         return None
 
     def _end(self, offset: int, envelope: Envelope) -> Piece | None:
-        txid = _txid(envelope.id)
-        commit = int((envelope.id or "").partition(":")[2])
+        txid, commit = _txid(envelope.id), _lsn(envelope.id)
         collected = self._open.pop(txid, None)
         if self.applied is not None and commit <= self.applied:
             return None
@@ -131,6 +130,14 @@ def _txid(identifier: str | None) -> str:
     if not colon or not txid.isdigit():
         raise EventError("incomplete change", detail=f"no transaction id in {identifier!r}")
     return txid
+
+
+def _lsn(identifier: str | None) -> int:
+    """The part behind the colon; in END's id it is the commit."""
+    text = (identifier or "").partition(":")[2]
+    if not text.isdigit():
+        raise EventError("incomplete change", detail=f"no LSN in {identifier!r}")
+    return int(text)
 
 
 def _control(key: bytes, value: bytes | None) -> dict[str, Any]:

@@ -23,6 +23,12 @@ KNOWN = _PLAIN | _CAST | {"enum"}
 # Arrays that Debezium cuts or loses even in one dimension.
 _LOST_ARRAYS = {"time", "interval", "oid", "bpchar"}
 
+# Arrays whose unchanged out-of-line value comes as the placeholder; that of others, and of bytea, comes as null.
+_MARKED_ARRAYS = {"text", "varchar", "json", "jsonb", "int4", "int8", "uuid"}
+
+# Arrays whose elements Debezium holds as Java objects that print their name.
+_NAMED_ARRAYS = {"text", "varchar", "json", "jsonb", "uuid", "enum"}
+
 # Types whose value is the same text in a message key and in `to_jsonb`.
 SIMPLE_KEYS = {"int2", "int4", "int8", "text", "varchar", "uuid", "enum", "bool"}
 
@@ -40,7 +46,10 @@ def is_lost(column: Column) -> bool:
 
 
 def null_may_hide(column: Column) -> bool:
-    """Whether Debezium prints null for values that are not NULL: `NaN` in a numeric array loses the whole array."""
+    """Whether Debezium prints null for values that are not NULL.
+
+    It does so for a numeric array with `NaN` or an infinity in it, and for an enum array with a NULL in it.
+    """
     return column.array and column.base in ("numeric", "enum")
 
 
@@ -48,9 +57,12 @@ def null_for_toast(column: Column) -> bool:
     """Whether an unchanged out-of-line value comes as null instead of as the placeholder."""
     if not column.toastable:
         return False
-    if column.array:
-        return column.base not in ("text", "varchar", "bytea", "int2", "int4", "int8", "date", "uuid")
-    return column.base == "numeric"
+    return column.base not in _MARKED_ARRAYS if column.array else column.base == "bytea"
+
+
+def nested_as_null(column: Column) -> bool:
+    """Whether an array of arrays comes as a list of nulls, and not as one of Java's names for objects."""
+    return column.base not in _NAMED_ARRAYS
 
 
 def ledger_type(column: Column) -> str:

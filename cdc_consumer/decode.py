@@ -67,6 +67,7 @@ class Change(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Envelope)
+_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def decode(value: bytes | None) -> Envelope:
@@ -86,8 +87,12 @@ def change_of(envelope: Envelope, key: bytes | None) -> Change:
         raise EventError("incomplete change", detail="it names no table")
     if op not in ("c", "u", "d", "r", "t"):
         raise EventError("unknown operation", detail=f"op is {op!r}")
+    if envelope.transaction is None and op != "r":
+        raise EventError("incomplete change", detail=f"{op} of {source.schema}.{source.table} has no transaction")
     if op != "t" and not key:
         raise EventError("incomplete change", detail=f"a change of {source.schema}.{source.table} has no key")
+    if key:
+        _require_object(key)
     image = bytes(envelope.after)
     after = image if image.startswith(b"{") else None
     if op in ("c", "u", "r") and after is None:
@@ -97,8 +102,18 @@ def change_of(envelope: Envelope, key: bytes | None) -> Change:
 
 
 def content_of(message: LogicalMessage) -> bytes:
-    """The bytes that a logical message carries."""
-    return base64.b64decode(message.content)
+    """The bytes that a logical message carries. Raises `EventError` when they are not what Debezium writes."""
+    try:
+        return base64.b64decode(message.content, validate=True)
+    except ValueError as error:
+        raise EventError("incomplete change", detail=f"a logical message is not base64: {error}") from error
+
+
+def _require_object(key: bytes) -> None:
+    try:
+        _keys.decode(key)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EventError("incomplete change", detail=f"its key is no JSON object: {error}") from error
 
 
 def digest(value: bytes | None) -> str:

@@ -11,7 +11,8 @@ from cdc_consumer import columns
 from cdc_consumer.tables import TablePlan
 from wakestream.catalogue import Column
 
-_FAR_YEAR = re.compile(rb'"([+-])(\d{4,})(-\d\d-\d\d[^"]*)"')
+_FAR_YEAR = re.compile(rb'"([+-]|(?=0000-))(\d{4,})(-\d\d-\d\d[^"]*)"')
+_JAVA_NAME = re.compile(rb'"\[L[\w.$]+;@[0-9a-f]+"')
 # PostgreSQL's last years; what Debezium prints beyond them stands for infinity.
 _LAST_YEAR = {"date": 5874897, "timestamp": 294276, "timestamptz": 294276}
 _NULL = b"null"
@@ -56,22 +57,24 @@ def _readable(column: Column, text: bytes) -> bytes | None:
     """The field as PostgreSQL reads it, or None when its value is lost."""
     if text == _NULL:
         return None if columns.null_may_hide(column) else text
-    if column.array and _is_array_of_arrays(text):
+    if column.array and _is_array_of_arrays(column, text):
         return None
     if column.base in columns.TEMPORAL:
         return _near_year(column.base, text)
     return text
 
 
-def _is_array_of_arrays(text: bytes) -> bool:
-    """Whether only nulls or Java's object names are left of it; an array of NULLs looks the same."""
+def _is_array_of_arrays(column: Column, text: bytes) -> bool:
+    """Whether Java's object names are left of it, or only nulls: an array of NULLs looks the same then."""
     elements = [bytes(element) for element in _elements.decode(text)] if text.startswith(b"[") else []
-    return bool(elements) and all(e == _NULL or e.startswith(b'"[L') for e in elements)
+    if columns.nested_as_null(column):
+        return bool(elements) and all(element == _NULL for element in elements)
+    return any(_JAVA_NAME.fullmatch(element) for element in elements)
 
 
 def _near_year(base: str, text: bytes) -> bytes | None:
     """Years beyond four digits as PostgreSQL writes them; None for infinity, and for BC where snapshots lose it."""
-    if base != "timestamptz" and b'"-' in text:
+    if base != "timestamptz" and (b'"-' in text or b'"0000-' in text):
         return None
     if any(int(match[2]) > _LAST_YEAR[base] for match in _FAR_YEAR.finditer(text)):
         return None

@@ -18,6 +18,8 @@ from wakestream import documents, events
 from wakestream.capture import Entity, Member
 
 _keys = msgspec.json.Decoder(dict[str, Any], float_hook=documents.Decimal)
+# In a subject a number stands with every digit that it has in the key.
+_subject_keys = msgspec.json.Decoder(dict[str, Any], float_hook=str)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -161,7 +163,7 @@ def touched(
 
     def add(text: str, place: int) -> None:
         key = _keys.decode(text)
-        subject = events.subject(plan.entity.name, key)
+        subject = events.subject(plan.entity.name, _subject_keys.decode(text))
         found.setdefault(subject, Touched(key, documents.encode(key))).rows.add(place)
 
     own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]

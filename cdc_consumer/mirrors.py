@@ -175,8 +175,7 @@ class Mirrors:
                 'select subject from wake.snapshot_row where source = %s and "table" = %s', (self._source, plan.label)
             ).fetchall()
         }
-        keys = [(text, Store.canonical_key(plan, text)) for (text,) in rows]
-        return [text for text, canonical in keys if canonical not in seen]
+        return [key for (text,) in rows if (key := Store.canonical_key(plan, text)) not in seen]
 
 
 def prepare(connection: psycopg.Connection[Any], compiled: Plan) -> None:

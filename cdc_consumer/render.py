@@ -20,7 +20,8 @@ _TYPES = {"c": "row.inserted", "u": "row.updated", "d": "row.deleted", "r": "row
 _OPS = {"c": "insert", "u": "update", "d": "delete", "r": "read", "t": "truncate"}
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_keys = msgspec.json.Decoder(dict[str, object])
+# In a subject a number stands with every digit that it has in the key.
+_keys = msgspec.json.Decoder(dict[str, object], float_hook=str)
 
 
 def dumps(value: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ WHOLE_ROW = "*"
 """Stands in `missing_value` for a row of which nothing is known."""
 
 _TOAST_ROW = 2000  # bytes; PostgreSQL stores nothing out of line in a row that is shorter
-_TOAST_VALUE = 100
+_TOAST_VALUE = 50  # bytes of JSON; nor a value that is
 
 
 @dataclasses.dataclass(slots=True)
@@ -44,6 +45,8 @@ class Row:
     missing_after: frozenset[str] = frozenset()
     error: str | None = None
     """Why its values could not be read."""
+    moved: Row | None = None
+    """The delete of the old key, when this insert is the other half of a change of the key."""
 
 
 class Store:
@@ -68,22 +71,26 @@ class Store:
     def apply(self, changes: Sequence[Change]) -> list[Row]:
         """Apply changes in their order; one result each. Truncates give an empty row."""
         rows = [Row(change, self._tables[change.table]) for change in changes]
+        for previous, row in itertools.pairwise(rows):
+            if _is_move(previous.change, row.change):
+                row.moved = previous
         for segment in _segments(rows):
             if segment[0].change.op == "t":
                 self._truncate(segment[0].plan)
                 continue
             for plan, wave in _waves(segment):
-                self._apply_wave(plan, wave, rows)
+                self._apply_wave(plan, wave)
         return rows
 
-    def _apply_wave(self, plan: TablePlan, wave: list[Row], rows: list[Row]) -> None:
-        for row, key in zip(wave, self.keys(plan, [row.change for row in wave]), strict=True):
+    def _apply_wave(self, plan: TablePlan, wave: list[Row]) -> None:
+        for row, key in zip(wave, self._readable_keys(plan, wave), strict=True):
             row.key = key
+        wave = [row for row in wave if row.error is None]
         known = self._missing_of(plan, wave)
         plain: list[Row] = []
         for row in wave:
             if row.change.after is not None and plan.is_doubtful(row.change.after):
-                self._apply_doubtful(row, rows, known)
+                self._apply_doubtful(row, known)
             elif row.change.op != "d":
                 plain.append(row)
         deletes = [row for row in wave if row.change.op == "d"]
@@ -100,10 +107,26 @@ class Store:
         fields = _fields.decode(text)
         return msgspec.json.encode({column.name: fields[column.name] for column in plan.key_columns}).decode()
 
+    def _readable_keys(self, plan: TablePlan, wave: list[Row]) -> list[str]:
+        """Their keys; of a row whose key PostgreSQL cannot read nothing is applied."""
+        if not self._careful:
+            return self.keys(plan, [row.change for row in wave])
+        keys: list[str] = []
+        for row in wave:
+            try:
+                with self._connection.transaction():
+                    keys += self.keys(plan, [row.change])
+                    self._connection.execute(plan.present, (_array([row.change.key]),))
+            except psycopg.DataError as error:
+                keys.append(_canonical(row.change.key))
+                row.error, row.before_known = str(error).splitlines()[0], False
+                row.missing_after = frozenset({WHOLE_ROW})
+        return keys
+
     def keys(self, plan: TablePlan, changes: Sequence[Change]) -> list[str]:
         """The changes' keys as JSON objects with values as `to_jsonb` prints them."""
         if plan.simple_key:
-            return [change.key.decode() for change in changes]
+            return [_canonical(change.key) for change in changes]
         texts = self._connection.execute(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
         return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
 
@@ -146,10 +169,10 @@ class Store:
         row.missing_after = frozenset({WHOLE_ROW})
         self._remember_missing(row)
 
-    def _apply_doubtful(self, row: Row, rows: list[Row], known: Mapping[str, frozenset[str]]) -> None:
+    def _apply_doubtful(self, row: Row, known: Mapping[str, frozenset[str]]) -> None:
         """One image that does not tell all: what is unchanged comes from the store, what is lost is remembered."""
         found = doubtful.examine(row.plan, row.change.after or b"{}")
-        plan, moved = row.plan, _moved_from(row, rows) if row.change.op == "c" else None
+        plan, moved = row.plan, row.moved
         source_missing = known.get(row.key, frozenset())
         values: list[sql.Composable] = []
         assigned: list[sql.Composable] = []
@@ -167,11 +190,13 @@ class Store:
             if column.name not in found.unchanged:
                 assigned.append(sql.SQL("{0} = excluded.{0}").format(name))
         if not plan.settings.mirror:
-            row.change.after = found.image
+            row.change = msgspec.structs.replace(row.change, after=found.image)
             self._upsert(plan, [row])
-            row.missing_after = found.lost | found.unchanged
+            row.missing_after |= found.lost | found.unchanged
             return
         row.before, row.after = self._upsert_doubtful(row, found, values, assigned)
+        if row.error is not None:
+            return
         before = moved.before if moved is not None else row.before
         fillable = before is not None and plan.label not in self.untrusted and WHOLE_ROW not in source_missing
         unfilled = (found.unchanged & source_missing) if fillable else found.unchanged
@@ -206,26 +231,30 @@ class Store:
     def _settle(self, row: Row, known: Mapping[str, frozenset[str]]) -> None:
         """What may be said of the image before, and nothing more."""
         row.missing_before = known.get(row.key, frozenset())
+        old, unknown = row.before, row.missing_before
         if row.change.op == "c":
             row.before, row.missing_before = None, frozenset()
+            old, unknown = (
+                (None, frozenset[str]()) if row.moved is None else (row.moved.before, row.moved.missing_before)
+            )
         elif row.plan.label in self.untrusted or WHOLE_ROW in row.missing_before or not row.plan.settings.mirror:
             row.before_known = False
         elif row.before is None and row.change.op != "r":
             row.before_known = False  # a row that is changed was there; the store has missed it
-        if row.change.op == "u" and row.before is not None and row.after is not None:
-            self._find_hidden_toast(row)
+        if row.change.op in "cu" and old is not None and row.after is not None and row.plan.nulls_for_toast:
+            self._find_hidden_toast(row, old, unknown)
 
-    def _find_hidden_toast(self, row: Row) -> None:
-        """Types for which Debezium prints null instead of the placeholder (the field guide, 2.3)."""
-        if row.before is None or len(row.before) < _TOAST_ROW or not row.plan.nulls_for_toast:
-            return
-        before, after = _fields.decode(row.before), _fields.decode(row.after or "{}")
-        hidden = {
-            name
-            for name in row.plan.nulls_for_toast
-            if bytes(after.get(name, b"")) == b"null" and len(bytes(before.get(name, b""))) > _TOAST_VALUE
-        }
-        if hidden:
+    def _find_hidden_toast(self, row: Row, old: str, unknown: frozenset[str]) -> None:
+        """Types for which Debezium prints null instead of the placeholder (the field guide, 2.3).
+
+        Such a null stands for NULL or for the value that was there, if that was long or is not known itself.
+        """
+        before, after = _fields.decode(old), _fields.decode(row.after or "{}")
+        nulls = {name for name in row.plan.nulls_for_toast if bytes(after.get(name, b"")) == b"null"}
+        hidden = nulls & unknown
+        if len(old.encode()) >= _TOAST_ROW:
+            hidden |= {name for name in nulls if len(bytes(before.get(name, b""))) > _TOAST_VALUE}
+        if not hidden <= row.missing_after:
             row.missing_after |= hidden
             self._remember_missing(row)
 
@@ -282,7 +311,7 @@ def _segments(rows: list[Row]) -> Iterator[list[Row]]:
     segment: list[Row] = []
     for row in rows:
         alone = row.change.op == "t"
-        if segment and (alone or _continues_moved(segment[-1], row)):
+        if segment and (alone or _continues_moved(row)):
             yield segment
             segment = []
         segment.append(row)
@@ -293,20 +322,20 @@ def _segments(rows: list[Row]) -> Iterator[list[Row]]:
         yield segment
 
 
-def _continues_moved(previous: Row, row: Row) -> bool:
-    """Only a change of the key makes an insert with the placeholder: the value is that of the old key's row."""
-    if row.change.op != "c" or previous.change.op != "d" or previous.plan is not row.plan:
-        return False
-    return row.plan.is_doubtful(row.change.after or b"")
+def _is_move(previous: Change, change: Change) -> bool:
+    """Whether these two are one change of the key: only then do they have one place in the source's log."""
+    return (previous.op, change.op) == ("d", "c") and previous.table == change.table and previous.lsn == change.lsn
 
 
-def _moved_from(row: Row, rows: list[Row]) -> Row | None:
-    """The delete that a change of the key made right before this insert."""
-    index = next(i for i, each in enumerate(rows) if each is row)
-    previous = rows[index - 1] if index else None
-    if previous is None or previous.change.op != "d" or previous.plan is not row.plan:
-        return None
-    return previous
+def _continues_moved(row: Row) -> bool:
+    """Whether what this insert does not tell stands in the row of the old key, which must have been applied first."""
+    image = row.change.after or b""
+    return row.moved is not None and (row.plan.is_doubtful(image) or row.plan.may_hide(image))
+
+
+def _canonical(key: bytes) -> str:
+    """A key's text with escapes as PostgreSQL and we write them, which are not Debezium's."""
+    return (msgspec.json.encode(msgspec.json.decode(key)) if b"\\" in key else key).decode()
 
 
 def _waves(segment: list[Row]) -> Iterator[tuple[TablePlan, list[Row]]]:

@@ -19,7 +19,7 @@ from wakestream.catalogue import Column, Table
 # The session carries the key of the masks, so that no statement's text holds it.
 _MASK_KEY = sql.SQL("decode(current_setting('wake.mask_key'), 'hex')")
 
-_FAR_YEAR = rb'"[+-]\d{4,}-\d\d-\d\d'
+_FAR_YEAR = rb'"(?:[+-]\d{4,}|0000)-\d\d-\d\d'
 _ARRAY_OF_ARRAYS = rb'\[null|"\[L'
 
 
@@ -58,6 +58,14 @@ class TablePlan:
         """Columns whose null may be an unchanged value that was not sent."""
         return frozenset(column.name for column in self.shown if columns.null_for_toast(column))
 
+    def may_hide(self, image: bytes) -> bool:
+        """Whether an image has a null that may stand for such a value."""
+        return any(field in image for field in self._hiding_nulls)
+
+    @cached_property
+    def _hiding_nulls(self) -> tuple[bytes, ...]:
+        return tuple(_null_field(column) for column in self.shown if column.name in self.nulls_for_toast)
+
     @cached_property
     def untrusted(self) -> tuple[str, ...]:
         """Shown columns whose text somebody else wrote."""
@@ -83,7 +91,7 @@ class TablePlan:
         """Bytes without which an image tells everything: looked for first, since that takes a tenth of the time."""
         needles = [form.encode() for form in self.placeholder_forms.values()]
         if any(column.base in columns.TEMPORAL for column in self.shown):
-            needles += [b'"+', b'"-']
+            needles += [b'"+', b'"-', b'"0000-']
         if any(column.array for column in self.shown):
             needles += [b"[null", b'"[L']
         return (*needles, *(_null_field(c) for c in self.shown if columns.null_may_hide(c)))

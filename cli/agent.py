@@ -30,18 +30,9 @@ def agent(
     ] = None,
 ) -> None:
     """Evaluate triggers, run agents, execute their actions; until SIGTERM or Ctrl-C."""
-    import signal
-    import threading
-
     from agent import process
+    from cli import serving
 
-    stop = threading.Event()
-
-    def end(_number: int, _frame: object) -> None:
-        # In a thread of its own: the handler may interrupt the very wait whose lock `set` needs.
-        threading.Thread(target=stop.set).start()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    stop = serving.until_stopped()
     loaded = options.load(config)
     process.run(loaded, stop, process.Options(workers=workers, start=from_.value, model_url=model_url))

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import logging
-import signal
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,17 +55,10 @@ def status(
 
 def guard(config: ConfigOption = options.DEFAULT_CONFIG) -> None:
     """Restart what failed for a passing reason, and start a broken initial snapshot over; until Ctrl-C."""
+    from cli import serving
     from connectors import guard as guarding
 
-    stop = threading.Event()
-
-    def end(*_: object) -> None:
-        # In a thread of its own: the handler may interrupt the very wait whose lock `set` needs.
-        threading.Thread(target=stop.set).start()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    stop = serving.until_stopped()
     guarding.run(options.load(config), stop)
 
 

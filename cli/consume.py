@@ -14,13 +14,9 @@ def consume(
     source: Annotated[list[str] | None, typer.Option(help="Only this source; several times for several.")] = None,
 ) -> None:
     """Turn the change logs of the configured sources into context events, until it is stopped."""
-    import signal
-    import threading
-
     from cdc_consumer import service
+    from cli import serving
 
+    stop = serving.until_stopped()
     settings = options.load(config).config
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     service.run(settings, source or list(settings.sources), stop)

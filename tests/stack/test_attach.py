@@ -324,3 +324,24 @@ def _guard_events(airline: Attachable) -> list[str]:
 def test_an_unknown_source(airline: Attachable) -> None:
     with pytest.raises(ConfigurationError, match=f"no source `nope` in .*; there are: `{airline.source}`"):
         detach(airline.load(), "nope")
+
+
+def test_a_partitioned_table_is_one_table(airline: Attachable) -> None:
+    with psycopg.connect(airline.variables["ADMIN_URL"], autocommit=True) as owner:
+        owner.execute("create table reading (id int primary key, v text) partition by range (id)")
+        owner.execute("create table reading_low partition of reading for values from (0) to (100)")
+        owner.execute("insert into reading values (1, 'first')")
+        owner.execute(f"grant select on reading to {airline.capture_role}".encode())
+        airline.attach(("public.flight: {}", "public.flight: {}\n      public.reading: {}"))
+        owner.execute("create table reading_high partition of reading for values from (100) to (200)")
+        owner.execute("insert into reading values (101, 'later')")
+
+    def of_reading() -> list[Any] | None:
+        found = [json.loads(value) for _, value in airline.changes() if b"reading" in value and b'"op":' in value]
+        return found if len(found) == 2 else None
+
+    events = awaited(of_reading, "both rows")
+    assert [(e["op"], e["source"]["table"], e["after"]["v"]) for e in events] == [
+        ("r", "reading", "first"),
+        ("c", "reading", "later"),
+    ]

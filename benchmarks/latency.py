@@ -1,0 +1,78 @@
+"""From right before a row's change is sent to the bare reader, to its context event, and to the model's server."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+import requests
+
+from benchmarks import figures, readers, traffic
+from benchmarks.children import Child
+from benchmarks.counts import Rate
+from benchmarks.figures import Figure
+from benchmarks.rig import Rig, Setup
+from benchmarks.waiting import until
+
+_MARK = re.compile(r"mark <(\d+)>")
+ASK_TIMEOUT = 10.0  # seconds
+
+
+def measure(rig: Rig, setup: Setup) -> list[Figure]:
+    """Each rate in turn; consumer and agent are at work."""
+    found: list[Figure] = []
+    for rate in rig.counts.rates:
+        found += _at(rig, setup, rate)
+    return found
+
+
+def _at(rig: Rig, setup: Setup, rate: Rate) -> list[Figure]:
+    pool = rig.marks(rate.rows)
+    traffic.fill(rig.source_url, pool)
+    rig.wait_applied(setup)
+    rig.say(f"latency at {rate.per_second} transactions per second")
+    marks = rig.marks(rate.rows)
+    with (
+        Child(readers.bare, rig.bootstrap, rig.changes, marks) as bare,
+        Child(readers.events, rig.bootstrap, rig.context, marks) as events,
+        Child(traffic.pace, rig.source_url, rate, marks, pool) as writer,
+    ):
+        for child in (bare, events, writer):
+            child.wait_ready()
+        with rig.meter.phase(f"latency.{rate.per_second}"):
+            sent = writer.result(rate.rows / rate.per_second + readers.PATIENCE)
+            seen_bare, seen_events = bare.result(), events.result()
+    asked = until(lambda: _all_asked(rig, marks[:: rate.activates]), "the requests at the model's server")
+    return _figures(rate, sent, marks[rate.warm_up :], seen_bare, seen_events, asked)
+
+
+def _figures(
+    rate: Rate,
+    sent: dict[int, float],
+    measured: range,
+    bare: dict[int, float],
+    events: dict[int, float],
+    asked: dict[int, float],
+) -> list[Figure]:
+    waits = {
+        name: figures.between(sent, {mark: at for mark, at in seen.items() if mark in measured})
+        for name, seen in (("bare", bare), ("event", events), ("model", asked))
+    }
+    name, at = f"latency.{rate.per_second}", f"at {rate.per_second} tx/s"
+    found = figures.latency_figures(f"{name}.bare", f"row change → bare reader, {at}", waits["bare"])
+    for stage, what in (("event", "context event"), ("model", "request at the model")):
+        found += figures.latency_figures(f"{name}.{stage}", f"row change → {what}, {at}", waits[stage])
+        found += figures.over_figures(f"{name}.{stage}", f"row change → {what}, {at}", waits[stage], waits["bare"])
+    return found
+
+
+def _all_asked(rig: Rig, marks: range) -> dict[int, float] | None:
+    """When each marked row's request arrived, once all have."""
+    rig.model.require_alive()
+    answer = requests.get(rig.model_url.removesuffix("/v1") + "/requests", timeout=ASK_TIMEOUT)
+    arrived: dict[int, float] = {}
+    for request in cast("list[dict[str, Any]]", answer.json()):
+        mark = _MARK.search(str(request["body"].get("messages")))
+        if mark is not None and int(mark[1]) in marks:
+            arrived.setdefault(int(mark[1]), request["at"])
+    return arrived if len(arrived) == len(marks) else None

@@ -1,0 +1,322 @@
+"""The agent killed at every numbered step while activations run: nothing is lost, nothing happens twice."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.testing import Reaction, decision
+from localstack import Stack
+from tests.harness.agent import FAILPOINTS, WakeProcess, World, attached_world
+from tests.harness.models import PROMPT, Call, RuledModel
+from tests.harness.waiting import eventually
+from tests.harness.webhooks import Target
+
+ACTIVATIONS = int(os.environ.get("WAKE_ACTIVATIONS") or (2000 if os.environ.get("WAKE_SOAK") else 200))
+SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(2**32))
+SETTLING = 120.0 + ACTIVATIONS / 4  # seconds: the last kill's leases, then what is left
+
+DDL = """
+    create table ticket (id int primary key, say text not null, amount int not null, done int not null default 0);
+    create table effect (number bigserial primary key, ticket int not null, note text);
+"""
+
+WAKE = """
+sources:
+  SOURCE:
+    capture: "${SOURCE_URL}"
+    admin: "${SOURCE_URL}"
+    tables: {public.ticket: {}, public.effect: {}}
+triggers:
+  opened: {table: SOURCE.public.ticket, when: after.done == 0, fire: enter, agent: clerk}
+lookups:
+  earlier: {source: SOURCE, sql: "select note from effect where ticket = :ticket", bind: {ticket: after.id}}
+agents:
+  clerk: {instructions: prompt.md, lookups: [earlier], actions: [charge, notify, tell]}
+actions:
+  charge:
+    kind: sql
+    connection: ops
+    statement: >
+      with kept as (insert into effect (ticket, note) values (:ticket, :note))
+      update ticket set done = done + 1 where id = :ticket
+    rows: 1
+    bind: {ticket: after.id}
+    parameters: {note: {type: string}}
+    approval: after.amount > 900
+  notify:
+    kind: webhook
+    url: "${TARGET_URL}"
+    idempotent: true
+    bind: {ticket: after.id}
+    approval: never
+  tell: {kind: webhook, url: "${TARGET_URL}", bind: {ticket: after.id}, approval: never}
+models:
+  default: {base_url: "${MODEL_URL}", name: scripted, timeout: 300s}
+"""
+
+REVIEW = "charge!"
+"""A charge so large that a person must approve it."""
+MIX = ("charge", "notify", "charge+tell", REVIEW, "none", "charge+notify", "tell", "charge")
+"""What the rows of a batch have the model propose, in turn."""
+VERDICTS = ("approve", "reject", "leave")
+"""What a person says to the charges that await one, in turn."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One life of the agent, and how it ends."""
+
+    at: str
+    """A failpoint, `a model call` or `a row lock`."""
+    mix: tuple[str, ...] = MIX
+
+
+KILLS = (
+    *(Kill(point) for point in FAILPOINTS if not point.endswith("_send")),
+    *(Kill(point, mix) for point in FAILPOINTS if point.endswith("_send") for mix in (("notify",), ("tell",))),
+    Kill("a model call"),
+    Kill("a row lock"),
+)
+
+
+@dataclass
+class Clerk:
+    """The agent under test with the world around it, and what was done to both."""
+
+    world: World
+    model: RuledModel
+    target: Target
+    agent: WakeProcess
+    rows: dict[int, str] = field(default_factory=dict[int, str])
+    """What each ticket has the model propose."""
+    reached: list[str] = field(default_factory=list[str])
+
+    def add(self, count: int, mix: tuple[str, ...]) -> list[int]:
+        """Open tickets, each in a transaction of its own."""
+        made = {len(self.rows) + n: mix[(len(self.rows) + n) % len(mix)] for n in range(1, count + 1)}
+        with self.world.connect() as connection:
+            for number, say in made.items():
+                amount = 1000 if say == REVIEW else 10
+                connection.execute("insert into ticket (id, say, amount) values (%s, %s, %s)", (number, say, amount))
+        self.rows |= made
+        return list(made)
+
+    def die(self, kill: Kill, count: int) -> None:
+        """Let a life of the agent end where `kill` says, with new work before it."""
+        added = self.add(count, kill.mix)
+        with _held(self, kill.at, added):
+            self.agent.start()
+            _wait_held(self, kill.at)
+            self.agent.kill()
+        self.reached.append(kill.at)
+
+    def decide(self) -> None:
+        """Say to each charge that awaits a person what its turn is."""
+        for action, ticket in self.world.told(
+            "select id, (bound ->> 'ticket')::int from wake.action where state = 'awaiting_approval'"
+        ):
+            match self.verdict(ticket):
+                case "approve":
+                    self.world.operations.approve(action, "checked")
+                case "reject":
+                    self.world.operations.reject(action, "too much")
+                case _:
+                    pass
+
+    def verdict(self, ticket: int) -> str:
+        reviewed = [number for number, say in self.rows.items() if say == REVIEW]
+        return VERDICTS[reviewed.index(ticket) % len(VERDICTS)]
+
+
+@contextmanager
+def _held(clerk: Clerk, at: str, added: list[int]) -> Generator[None]:
+    """Arm a step before the agent starts, and let go of it after its end."""
+    match at:
+        case "a model call":
+            clerk.model.hold()
+            yield
+            clerk.model.release()
+        case "a row lock":
+            with clerk.world.connect() as peer, peer.transaction():
+                peer.execute("select 1 from ticket where id = any(%s) for update", (added,))
+                yield
+        case _:
+            clerk.agent.hold(at)
+            yield
+            clerk.agent.release(at)
+
+
+def _wait_held(clerk: Clerk, at: str) -> None:
+    match at:
+        case "a model call":
+            clerk.model.wait_held()
+        case "a row lock":
+            blocked = (
+                "select pid from pg_stat_activity where application_name = 'wake action' and wait_event_type = 'Lock'"
+            )
+            eventually(lambda: clerk.world.rows(blocked), "an action that waits for the peer's lock")
+        case _:
+            clerk.agent.wait_held(at)
+
+
+def _rule(call: Call) -> Reaction:
+    proposed: dict[str, dict[str, Any]] = {
+        "charge": {"note": f"charged {call.row}"},
+        "notify": {},
+        "tell": {},
+    }
+    names = [] if call.say == "none" else call.say.rstrip("!").split("+")
+    return decision(*((name, proposed[name]) for name in names))
+
+
+@pytest.fixture
+def clerk(stack: Stack, env: dict[str, str], tmp_path: Path) -> Iterator[Clerk]:
+    with ExitStack() as undo:
+        model, target = undo.enter_context(RuledModel(_rule)), undo.enter_context(Target().open())
+        world = undo.enter_context(
+            attached_world(
+                stack,
+                env,
+                tmp_path,
+                ddl=DDL,
+                wake=WAKE,
+                prompt=PROMPT,
+                MODEL_URL=model.url,
+                TARGET_URL=target.url,
+            )
+        )
+        undo.enter_context(WakeProcess(world, "consume"))
+        world.wait_mirrored()
+        yield Clerk(world, model, target, WakeProcess(world, "agent", "--from", "beginning"))
+
+
+@pytest.mark.timeout(600 + 2 * ACTIVATIONS)
+def test_agent_killed_at_every_step(clerk: Clerk) -> None:
+    print(f"seed {SEED}, {ACTIVATIONS} activations, {len(KILLS)} kills")
+    kills = list(KILLS)
+    random.Random(SEED).shuffle(kills)
+    for number, kill in enumerate(kills):
+        clerk.die(kill, ACTIVATIONS * (number + 1) // len(kills) - len(clerk.rows))
+        clerk.decide()
+    with clerk.agent:
+        _wait_settled(clerk)
+        assert Counter(clerk.reached) == Counter(kill.at for kill in KILLS)
+        assert len(clerk.reached) >= 20
+        _verify_runs(clerk)
+        _verify_actions(clerk)
+        _verify_effects(clerk)
+        _verify_receipts(clerk)
+        _verify_model_calls(clerk)
+        _verify_webhooks(clerk)
+
+
+def _wait_settled(clerk: Clerk) -> None:
+    """Until nothing is on its way: each run is final, or waits for a person."""
+    moving = (
+        "select count(*) from wake.run r where state in ('pending', 'running') or state = 'waiting' and exists"
+        " (select 1 from wake.action a where a.run = r.id and a.state in ('approved', 'executing'))"
+    )
+
+    def settled() -> bool:
+        assert clerk.agent.is_running, clerk.agent.log[-3000:]
+        clerk.decide()
+        return clerk.world.told(moving) == [(0,)] and clerk.world.told("select count(*) from wake.run") == [
+            (len(clerk.rows),)
+        ]
+
+    eventually(settled, "all runs final or waiting", within=SETTLING)
+
+
+def _verify_runs(clerk: Clerk) -> None:
+    """Each ticket has one activation with one run, which succeeded or waits for a person."""
+    runs = clerk.world.told(
+        "select (r.key ->> 'id')::int, r.state, v.state, array_agg(a.state order by a.number)"
+        " from wake.activation v join wake.run r on r.activation = v.id left join wake.action a on a.run = r.id"
+        " group by r.id, v.id order by 1"
+    )
+    assert [ticket for ticket, *_ in runs] == sorted(clerk.rows)
+    for ticket, state, activation, actions in runs:
+        open_ones = {"awaiting_approval", "unknown"} & set(actions)
+        assert (activation, state) == ("done", "waiting" if open_ones else "succeeded"), (ticket, actions)
+    assert len(runs) == ACTIVATIONS
+
+
+def _verify_actions(clerk: Clerk) -> None:
+    """Every action ended as the rule and the person say; only what may not be repeated is unknown."""
+    found = clerk.world.told("select (bound ->> 'ticket')::int, name, state from wake.action order by run, number")
+    unknown = [name for _, name, state in found if state == "unknown"]
+    assert {*unknown} == {"tell"}, "a webhook cut short that may not be repeated is for a person to settle"
+    spoken = {"approve": "succeeded", "reject": "rejected", "leave": "awaiting_approval"}
+    wanted = Counter(
+        (ticket, name, spoken[clerk.verdict(ticket)] if say == REVIEW else "succeeded")
+        for ticket, say in clerk.rows.items()
+        if say != "none"
+        for name in say.rstrip("!").split("+")
+    )
+    assert Counter((t, n, "succeeded" if s == "unknown" else s) for t, n, s in found) == wanted
+
+
+def _verify_effects(clerk: Clerk) -> None:
+    """Each charge that succeeded happened once in the database, and no other happened at all."""
+    charged = clerk.world.told(
+        "select (bound ->> 'ticket')::int, arguments ->> 'note' from wake.action"
+        " where name = 'charge' and state = 'succeeded'"
+    )
+    assert Counter(clerk.world.rows("select ticket, note from effect")) == Counter(charged)
+    assert {note for _, note in charged} == {f"charged {ticket}" for ticket, _ in charged}
+    done = {ticket: 1 for ticket, _ in charged}
+    assert dict(clerk.world.rows("select id, done from ticket")) == {n: done.get(n, 0) for n in clerk.rows}
+
+
+def _verify_receipts(clerk: Clerk) -> None:
+    """Each charge that happened has its mark in the change log, with the two rows that it changed."""
+    query = (
+        "select a.id from wake.action a left join wake.receipt r on r.action = a.id and r.rows = 2"
+        " where a.name = 'charge' and a.state = 'succeeded' and r.action is null"
+    )
+    eventually(lambda: not clerk.world.told(query), "a receipt for each charge")
+    strays = "select action from wake.receipt except select id from wake.action where state = 'succeeded'"
+    assert clerk.world.told(strays) == []
+
+
+def _verify_model_calls(clerk: Clerk) -> None:
+    """One stored answer for each run, and no question that came after it."""
+    stored = clerk.world.told(
+        "select (r.key ->> 'id')::int, extract(epoch from s.at)::float, r.attempts"
+        " from wake.run_step s join wake.run r on r.id = s.run where s.step like 'model:%'"
+    )
+    assert sorted(ticket for ticket, *_ in stored) == sorted(clerk.rows)
+    repeated = 0
+    for ticket, at, attempts in stored:
+        calls = clerk.model.calls_about(ticket)
+        assert [call.at for call in calls if call.at > at] == [], f"ticket {ticket} was asked about after its answer"
+        assert 1 <= len(calls) <= attempts
+        repeated += len(calls) - 1
+    assert 1 <= repeated <= 4 * len(KILLS), "some answers died with the agent before they were stored"
+
+
+def _verify_webhooks(clerk: Clerk) -> None:
+    """The receiver knows each action by one key; more than one delivery only where that is allowed."""
+    sent = {
+        key: (name, ticket, state)
+        for key, name, ticket, state in clerk.world.told(
+            "select id, name, (bound ->> 'ticket')::int, state from wake.action where kind = 'webhook'"
+        )
+    }
+    deliveries = clerk.target.deliveries()
+    assert deliveries.keys() <= sent.keys()
+    for key, (name, ticket, state) in sent.items():
+        bodies = deliveries.get(key, [])
+        assert all(body == {"ticket": ticket} for body in bodies)
+        assert len(bodies) >= (0 if state == "unknown" else 1), key
+        assert len(bodies) <= (1 if name == "tell" else 1 + len(KILLS)), key
+    assert any(len(bodies) > 1 for bodies in deliveries.values()), "a webhook killed behind its sending is sent again"
