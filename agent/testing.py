@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import signal
 import threading
 import time
@@ -272,11 +271,6 @@ def decide_all(request: dict[str, Any]) -> Reaction:
     return _decide(offered(request))
 
 
-def decide_none(_request: dict[str, Any]) -> Reaction:
-    """Propose nothing."""
-    return decision()
-
-
 def prose(_request: dict[str, Any]) -> Reaction:
     """Answer as a chatting model does."""
     return Say("Sure! I would rebook this passenger on the next flight.")
@@ -290,7 +284,7 @@ def half(_request: dict[str, Any]) -> Reaction:
 SCRIPTS: dict[str, Script] = {
     "decide_first": decide_first,
     "decide_all": decide_all,
-    "decide_none": decide_none,
+    "decide_none": lambda _: decision(),
     "prose": prose,
     "half": half,
     "error": lambda _: Status(500),
@@ -325,7 +319,7 @@ def _sample(schema: dict[str, Any]) -> Any:
         case "null":
             return None
         case _:
-            return re.sub(r"\s+", " ", "as proposed")[: schema.get("maxLength", 200)]
+            return "as proposed".ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength", 200)]
 
 
 def main() -> None:

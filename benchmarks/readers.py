@@ -15,7 +15,7 @@ from wakestream.errors import FatalError
 
 POLL = 0.2  # seconds
 AT_ONCE = 500  # messages
-PATIENCE = 120.0  # seconds without any of the awaited rows
+PATIENCE = 20.0  # seconds without any of the awaited rows
 BARE = {
     "group.id": "bench",
     "enable.auto.commit": False,

@@ -26,6 +26,13 @@ _LOST_ARRAYS = {"time", "interval", "oid", "bpchar"}
 # Arrays whose unchanged out-of-line value comes as the placeholder; that of others, and of bytea, comes as null.
 _MARKED_ARRAYS = {"text", "varchar", "json", "jsonb", "int4", "int8", "uuid"}
 
+# Bytes of the types of one length; that of others is at most that of their JSON.
+_WIDTHS = {
+    **{"bool": 1, "int2": 2, "int4": 4, "oid": 4, "float4": 4, "date": 4, "enum": 4, "int8": 8, "float8": 8},
+    **{"time": 8, "timestamp": 8, "timestamptz": 8, "uuid": 16, "interval": 16},
+}
+_ARRAY_HEADER = 24
+
 # Arrays whose elements Debezium holds as Java objects that print their name.
 _NAMED_ARRAYS = {"text", "varchar", "json", "jsonb", "uuid", "enum"}
 
@@ -58,6 +65,16 @@ def null_for_toast(column: Column) -> bool:
     if not column.toastable:
         return False
     return column.base not in _MARKED_ARRAYS if column.array else column.base == "bytea"
+
+
+def stored_size(column: Column, text: bytes) -> int:
+    """How many bytes a value takes in its row at most, by its JSON."""
+    width = _WIDTHS.get(column.base)
+    if text == b"null":
+        return 0
+    if column.array and width is not None:
+        return _ARRAY_HEADER + width * (text.count(b",") + 1)
+    return len(text) if width is None else width
 
 
 def nested_as_null(column: Column) -> bool:

@@ -17,6 +17,9 @@ _JAVA_NAME = re.compile(rb'"\[L[\w.$]+;@[0-9a-f]+"')
 _LAST_YEAR = {"date": 5874897, "timestamp": 294276, "timestamptz": 294276}
 _NULL = b"null"
 
+_TOAST_ROW = 2000  # bytes; PostgreSQL stores nothing out of line in a row that is shorter
+_TOAST_POINTER = 18  # bytes that remain of what is stored out of line
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -51,6 +54,24 @@ def examine(plan: TablePlan, image: bytes) -> Doubtful:
             fields[column.name] = readable
     whole = msgspec.json.encode({name: msgspec.Raw(text) for name, text in fields.items()})
     return Doubtful(whole, frozenset(lost), frozenset(unchanged))
+
+
+def hidden(plan: TablePlan, before: str, after: str, unknown: frozenset[str]) -> frozenset[str]:
+    """Columns whose null in the new image may be the value that was there: not sent, and printed as null.
+
+    That is so where the old value is itself not known, or was large enough to be stored out of line.
+    """
+    old, new = _fields.decode(before), _fields.decode(after)
+    nulls = {name for name in plan.nulls_for_toast if bytes(new.get(name, b"")) == _NULL}
+    return frozenset(name for name in nulls if name in unknown or _may_be_outside(plan, old, name))
+
+
+def _may_be_outside(plan: TablePlan, image: dict[str, msgspec.Raw], name: str) -> bool:
+    """PostgreSQL moves the largest values out, one by one, until the row is short enough."""
+    sizes = {column.name: columns.stored_size(column, bytes(image[column.name])) for column in plan.shown}
+    own = sizes[name]
+    inside = sum(size if size <= own else _TOAST_POINTER for size in sizes.values())
+    return own > _TOAST_POINTER and inside + own * (len(plan.table.columns) - len(sizes)) >= _TOAST_ROW
 
 
 def _readable(column: Column, text: bytes) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 from datetime import datetime
@@ -33,11 +34,25 @@ class Position(msgspec.Struct, frozen=True):
     """Rises with every owner; only the newest may move the row."""
 
 
-def take_over(connection: psycopg.Connection[Any], source: str) -> Position | None:
+@dataclasses.dataclass(slots=True)
+class Ownership:
+    """The epoch under which this process owns a source, once it does: it takes a source over once, and never back."""
+
+    epoch: int | None = None
+
+
+def take_over(connection: psycopg.Connection[Any], source: str, held: Ownership) -> Position | None:
     """Become the owner: end the old one's backend, raise the epoch. None for a source without a position yet.
 
-    A transaction that the old owner left open would otherwise hold the row, and could still commit.
+    A transaction that the old owner left open would otherwise hold the row, and could still commit. Raises
+    `FatalError` when somebody else has become the owner since we did.
     """
+    found = connection.execute("select epoch from wake.source_position where source = %s", (source,)).fetchone()
+    if found is None:
+        return None
+    if held.epoch not in (None, found[0]):
+        raise _taken_over(source)
+    make_durable(connection)
     connection.execute(
         "select pg_terminate_backend(a.pid, 5000) from wake.source_position p join pg_stat_activity a"
         " on a.pid = p.backend_pid and a.application_name like 'wake consume%%'"
@@ -46,11 +61,19 @@ def take_over(connection: psycopg.Connection[Any], source: str) -> Position | No
     )
     row = connection.execute(
         "update wake.source_position set epoch = epoch + 1, owner = %s, backend_pid = pg_backend_pid()"  # noqa: S608
-        f" where source = %s returning {_COLUMNS}",
-        (owner(), source),
+        f" where source = %s and epoch = %s returning {_COLUMNS}",
+        (owner(), source, found[0]),
     ).fetchone()
+    if row is None:
+        raise _taken_over(source)
     connection.commit()
-    return None if row is None else Position(*row)
+    held.epoch = row[-1]
+    return Position(*row)
+
+
+def make_durable(connection: psycopg.Connection[Any]) -> None:
+    """Let this transaction survive a crash of the ledger from its commit on, as what is published after it must."""
+    connection.execute("set local synchronous_commit = on")
 
 
 def create(connection: psycopg.Connection[Any], source: str, position: Position) -> None:
@@ -95,7 +118,7 @@ def claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> int:
         )
         row = cursor.fetchone()
     if row is None:
-        raise FatalError(f"another consumer has taken over {source}; this one stops")
+        raise _taken_over(source)
     return int(row[0])
 
 
@@ -114,6 +137,10 @@ def move(
         " clock = coalesce(%s, clock), updated_at = clock_timestamp() where source = %s",
         (offset, commit, read_from, clock, source),
     )
+
+
+def _taken_over(source: str) -> FatalError:
+    return FatalError(f"another consumer has taken over {source}; this one stops")
 
 
 def owner() -> str:

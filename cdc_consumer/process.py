@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Generator, Iterator
@@ -43,6 +44,8 @@ _SESSION = {
     "search_path": "pg_catalog",
 }
 
+_LEDGER_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
+
 
 class SourceConsumer:
     """Keeps the context of one source up to date until it is told to stop."""
@@ -51,6 +54,7 @@ class SourceConsumer:
         self._config = config
         self._source = source
         self._stop = stop
+        self._held = position.Ownership()
 
     def run(self) -> None:
         """Until stopped. Raises `FatalError` when going on would be wrong or useless."""
@@ -81,7 +85,7 @@ class SourceConsumer:
             connection.commit()
             consumer = kafka.reader(self._config.kafka, f"consume-{self._source}")
             try:
-                yield Session(self._config, self._source, connection, consumer, self._stop).cycles()
+                yield Session(self._config, self._source, connection, consumer, self._stop, self._held).cycles()
             finally:
                 consumer.close()
 
@@ -96,6 +100,7 @@ class Session:
         connection: psycopg.Connection[Any],
         consumer: Consumer,
         stop: threading.Event,
+        held: position.Ownership,
     ) -> None:
         self._config = config
         self._source = source
@@ -103,12 +108,14 @@ class Session:
         self._connection = connection
         self._consumer = consumer
         self._stop = stop
+        self._held = held
         self._context = start.Context(config.kafka, source)
 
     def cycles(self) -> Iterator[None]:
         """Run cycle after cycle; yields after each that moved the position."""
-        settings_ = self._config.kafka
-        opened = start.open_position(self._connection, self._consumer, self._context, settings_, self._source)
+        opened = start.open_position(
+            self._connection, self._consumer, self._context, self._config.kafka, self._source, self._held
+        )
         at = opened.position
         plan = self._plan(at.revision)
         publisher = Publisher(self._config.kafka, topics.context(self._source), self._context.partitions)
@@ -116,8 +123,9 @@ class Session:
             start.announce_gap(self._connection, publisher, self._context, plan, opened)
             yield from self._cycles(at, plan, publisher)
         except BaseException:
-            self._connection.rollback()
-            publisher.give_up()
+            publisher.give_up()  # before anybody else can claim the position
+            with contextlib.suppress(psycopg.OperationalError):  # a broken session has rolled back by itself
+                self._connection.rollback()
             raise
 
     def _cycles(self, at: Position, plan: Plan, publisher: Publisher) -> Iterator[None]:
@@ -174,6 +182,7 @@ class Session:
         plan = self._plan(revision)
         position.claim(self._connection, self._source, at.epoch)
         mirrors.prepare(self._connection, plan)
+        position.make_durable(self._connection)
         position.set_revision(self._connection, self._source, revision)
         self._connection.commit()
         return plan
@@ -201,7 +210,7 @@ def _ledger_errors() -> Generator[None]:
     """Psycopg's and Kafka's errors as ours, in one place."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except _LEDGER_AWAY as error:
         if (getattr(error, "sqlstate", None) or "").startswith("28"):
             raise FatalError(f"the ledger refuses us: {error}") from error
         raise TransientError(f"the ledger is away: {str(error).strip()}") from error

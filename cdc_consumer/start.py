@@ -32,7 +32,7 @@ class Context:
         self.partitions = kafka.partition_count(kafka.admin(settings), self._topic)
         if self.partitions == 0:
             raise TransientError(f"there is no topic {self._topic}; `wake apply` makes it")
-        self._highest = self._read_ends()
+        self._highest: list[tuple[int, int]] = []
 
     def highest_log(self) -> int:
         """The highest `log` that any event has; 0 in an empty topic."""
@@ -42,10 +42,12 @@ class Context:
         """The highest `offset` of the change log that an event of this `log` was made from; -1 without one."""
         return max((offset for of, offset in self._highest if of == log), default=-1)
 
-    def _read_ends(self) -> list[tuple[int, int]]:
+    def read_ends(self) -> None:
+        """Look at the topic's ends; only when nobody else writes there any more."""
         consumer = kafka.reader(self._settings, f"ends-{self._topic}")
         try:
-            return [end for number in range(self.partitions) if (end := self._end(consumer, number)) is not None]
+            ends = [self._end(consumer, number) for number in range(self.partitions)]
+            self._highest = [end for end in ends if end is not None]
         finally:
             consumer.close()
 
@@ -76,10 +78,16 @@ class Opened:
 
 
 def open_position(
-    connection: psycopg.Connection[Any], consumer: Consumer, context: Context, settings: Kafka, source: str
+    connection: psycopg.Connection[Any],
+    consumer: Consumer,
+    context: Context,
+    settings: Kafka,
+    source: str,
+    held: position.Ownership,
 ) -> Opened:
     """Take the source over and find out where to go on. Nothing but the ownership is committed here."""
-    row = position.take_over(connection, source)
+    row = position.take_over(connection, source, held)
+    context.read_ends()
     revision = capture.load(connection, source)
     if revision is None:
         raise FatalError(f"the ledger knows nothing of {source}; run `wake apply`")
@@ -101,7 +109,9 @@ def open_position(
     if row is None:
         mirrors.prepare(connection, Plan(revision))
         position.create(connection, source, fresh)
+        position.make_durable(connection)
         connection.commit()
+        held.epoch = fresh.epoch
         return Opened(fresh, f"the change log starts at offset {low}, not at its beginning" if low else None)
     clock = position.clock(connection, source)
     anew = msgspec.structs.replace(fresh, log=max(row.log + 1, fresh.log), epoch=row.epoch, revision=row.revision)
@@ -135,6 +145,7 @@ def announce_gap(
     publisher.send([message])
     publisher.wait()
     position.replace(connection, source, at)
+    position.make_durable(connection)
     connection.commit()
 
 

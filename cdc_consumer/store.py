@@ -25,9 +25,6 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 WHOLE_ROW = "*"
 """Stands in `missing_value` for a row of which nothing is known."""
 
-_TOAST_ROW = 2000  # bytes; PostgreSQL stores nothing out of line in a row that is shorter
-_TOAST_VALUE = 50  # bytes of JSON; nor a value that is
-
 
 @dataclasses.dataclass(slots=True)
 class Row:
@@ -174,27 +171,14 @@ class Store:
         found = doubtful.examine(row.plan, row.change.after or b"{}")
         plan, moved = row.plan, row.moved
         source_missing = known.get(row.key, frozenset())
-        values: list[sql.Composable] = []
-        assigned: list[sql.Composable] = []
-        for column in plan.shown:
-            name = sql.Identifier(column.name)
-            if column.name in found.unchanged and moved is not None and moved.before is not None:
-                values.append(
-                    sql.SQL("(jsonb_populate_record(null::{}, {}::jsonb)).{}").format(
-                        plan.mirror, sql.Literal(moved.before), name
-                    )
-                )
-                source_missing = moved.missing_before
-            else:
-                values.append(plan.expression(column))
-            if column.name not in found.unchanged:
-                assigned.append(sql.SQL("{0} = excluded.{0}").format(name))
+        if moved is not None and moved.before is not None:
+            source_missing = moved.missing_before
         if not plan.settings.mirror:
             row.change = msgspec.structs.replace(row.change, after=found.image)
             self._upsert(plan, [row])
             row.missing_after |= found.lost | found.unchanged
             return
-        row.before, row.after = self._upsert_doubtful(row, found, values, assigned)
+        row.before, row.after = self._upsert_doubtful(row, found)
         if row.error is not None:
             return
         before = moved.before if moved is not None else row.before
@@ -203,10 +187,12 @@ class Store:
         row.missing_after = found.lost | unfilled
         self._remember_missing(row)
 
-    def _upsert_doubtful(
-        self, row: Row, found: doubtful.Doubtful, values: list[sql.Composable], assigned: list[sql.Composable]
-    ) -> tuple[str | None, str | None]:
+    def _upsert_doubtful(self, row: Row, found: doubtful.Doubtful) -> tuple[str | None, str | None]:
         plan = row.plan
+        old = _fields.decode(row.moved.before) if row.moved is not None and row.moved.before is not None else {}
+        kept = {name: bytes(old[name]).decode() for name in found.unchanged if name in old}
+        values = [plan.restored(c) if c.name in kept else plan.expression(c) for c in plan.shown]
+        parameters = [kept[c.name] for c in plan.shown if c.name in kept]
         query = sql.SQL(
             "insert into {} as m ({}) select {} from json_to_recordset(%s::json) as x({})"
             " on conflict ({}) do update set {} returning to_jsonb(old.*)::text, to_jsonb(new.*)::text"
@@ -216,11 +202,16 @@ class Store:
             sql.SQL(", ").join(values),
             plan.record,
             sql.SQL(", ").join(sql.Identifier(column.name) for column in plan.key_columns),
-            sql.SQL(", ").join(assigned),
+            sql.SQL(", ").join(
+                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c.name))
+                for c in plan.shown
+                if c.name not in found.unchanged
+            ),
         )
+        parameters.append(_array([found.image]))
         try:
             with _savepoint(self._connection, self._careful):
-                images = self._connection.execute(query, (_array([found.image]),), prepare=False).fetchone()
+                images = self._connection.execute(query, parameters, prepare=False).fetchone()
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if not self._careful:
                 raise
@@ -242,21 +233,10 @@ class Store:
         elif row.before is None and row.change.op != "r":
             row.before_known = False  # a row that is changed was there; the store has missed it
         if row.change.op in "cu" and old is not None and row.after is not None and row.plan.nulls_for_toast:
-            self._find_hidden_toast(row, old, unknown)
-
-    def _find_hidden_toast(self, row: Row, old: str, unknown: frozenset[str]) -> None:
-        """Types for which Debezium prints null instead of the placeholder (the field guide, 2.3).
-
-        Such a null stands for NULL or for the value that was there, if that was long or is not known itself.
-        """
-        before, after = _fields.decode(old), _fields.decode(row.after or "{}")
-        nulls = {name for name in row.plan.nulls_for_toast if bytes(after.get(name, b"")) == b"null"}
-        hidden = nulls & unknown
-        if len(old.encode()) >= _TOAST_ROW:
-            hidden |= {name for name in nulls if len(bytes(before.get(name, b""))) > _TOAST_VALUE}
-        if not hidden <= row.missing_after:
-            row.missing_after |= hidden
-            self._remember_missing(row)
+            hidden = doubtful.hidden(row.plan, old, row.after, unknown)
+            if not hidden <= row.missing_after:
+                row.missing_after |= hidden
+                self._remember_missing(row)
 
     def _load_missing(self) -> set[str]:
         rows = self._connection.execute(

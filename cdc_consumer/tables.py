@@ -148,6 +148,17 @@ class TablePlan:
         kind = self.settings.mask.get(column.name)
         return expression if kind is None else columns.masked(kind, expression, _MASK_KEY)
 
+    def restored(self, column: Column) -> sql.Composable:
+        """A column's value out of its own JSON as `to_jsonb` prints it (one parameter)."""
+        if column.array and column.base in ("json", "jsonb"):  # whose elements may be arrays themselves
+            return sql.SQL(
+                "(select array_agg(e::{base} order by n) from jsonb_array_elements(%s::jsonb) with ordinality a(e, n))"
+            ).format(base=sql.Identifier(column.base))
+        name = sql.Identifier(column.name)
+        return sql.SQL("(jsonb_populate_record(null::{}, jsonb_build_object({}, %s::jsonb))).{}").format(
+            self.mirror, sql.Literal(column.name), name
+        )
+
     def mirror_type(self, column: Column) -> str:
         """The type of a column in the mirror."""
         return "text" if column.name in self.settings.mask else columns.ledger_type(column)

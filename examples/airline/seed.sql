@@ -33,18 +33,18 @@ update flight set status = 'cancelled' where id = 7;
 
 insert into customer (name, email, passport_no, tier, seat, earliest, latest, remarks) values
     ('Ines Duarte', 'ines@example.com', 'CA110023', 'gold', 'aisle', '07:00', '20:00', null),
-    ('Jonas Weber', 'jonas@example.com', 'C4F29LM0', 'silver', 'window', '08:00', '23:00', 'Travels with a small child.'),
+    ('Jonas Weber', 'jonas@example.com', 'C4F29LM0', 'silver', 'window', '10:45', '23:00', 'Travels with a small child.'),
     ('Amara Okafor', 'amara@example.com', 'A0918273', 'basic', null, '00:00', '23:59', 'Vegetarian meal, please.'),
-    ('Luca Moretti', 'luca@example.com', 'YA55120', 'basic', 'window', '10:45', '22:00', null),
+    ('Luca Moretti', 'luca@example.com', 'YA55120', 'basic', 'window', '08:00', '22:00', null),
     ('Sofie Jansen', 'sofie@example.com', 'NX77120', 'silver', 'aisle', '00:00', '23:59', null),
     ('Petr Dvorak', 'petr@example.com', '39008812', 'basic', null, '00:00', '23:59', null),
     ('Maya Cohen', 'maya@example.com', '22871003', 'gold', 'window', '06:00', '22:00', 'Prefers quiet seats.');
 
 insert into booking (customer_id, flight_id, policy_id, fare_paid, status) values
     (1, 1, 1, 129, 'confirmed'),
-    (2, 1, 2, 119, 'confirmed'),
+    (2, 1, 2, 119, 'confirmed'),    -- not before 10:45, so the best alternative is another one than for the first
     (3, 1, 3, 79, 'confirmed'),     -- nothing that is allowed here costs less than 20 more: somebody has to approve
-    (4, 1, 2, 129, 'confirmed'),
+    (4, 2, 2, 129, 'confirmed'),
     (5, 1, 2, 125, 'cancelled'),    -- has given the trip up
     (6, 3, 2, 185, 'confirmed'),
     (7, 11, 1, 95, 'confirmed'),

@@ -32,8 +32,8 @@ DDL = """
 WAKE = """
 sources:
   SOURCE:
-    capture: "${SOURCE_URL}"
-    admin: "${SOURCE_URL}"
+    capture: "${DATABASE_URL}"
+    admin: "${DATABASE_URL}"
     tables: {public.ticket: {}, public.effect: {}}
 triggers:
   opened: {table: SOURCE.public.ticket, when: after.done == 0, fire: enter, agent: clerk}

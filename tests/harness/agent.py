@@ -240,7 +240,7 @@ def attached_world(
             file.write_text(HEAD + wake.replace("SOURCE", name))
             (directory / "prompt.md").write_text(prompt)
             lookups = urlsplit(env["LOOKUPS_URL"])._replace(path=f"/{name}").geturl()
-            urls = {"LEDGER_URL": own, "LOOKUPS_URL": lookups, "SOURCE_URL": url, "OPS_URL": _as(urlsplit(url), role)}
+            urls = {"LEDGER_URL": own, "LOOKUPS_URL": lookups, "DATABASE_URL": url, "OPS_URL": _as(urlsplit(url), role)}
             world = World(name, url, file, {**env, **urls, **variables})
             apply(world.loaded)
             try:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agent.testing import Reaction, ScriptedModel
+from agent.testing import Reaction, ScriptedModel, Status
 from tests.harness.waiting import eventually
 
 PROMPT = "Row {{ key.id }}: {{ after.say }}\n"
@@ -72,6 +72,8 @@ class RuledModel:
         self._open.set()
 
     def _react(self, request: dict[str, Any]) -> Reaction:
+        if not request:  # whoever asked was killed over it
+            return Status(400)
         row, say = _ROW.findall(request["messages"][0]["content"])[-1]
         call = Call(int(row), say, time.time(), request)
         self.calls.append(call)

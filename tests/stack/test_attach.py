@@ -267,11 +267,10 @@ def test_the_guard_restarts_what_failed(airline: Attachable, client: Connect) ->
     watch = Watch(AttachedSource(loaded, airline.source, client), time)
     client.patch_config(name, {"errors.max.retries": "0", "retriable.restart.connector.wait.ms": "100"})
     client.wait_running(name, PATIENCE)
-    with airline.superuser() as connection:
-        connection.execute(
-            "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = %s",
-            (topics.slot(airline.source),),
-        )
+    ending = (
+        "select pg_terminate_backend(active_pid) from pg_replication_slots where active_pid is not null and database"
+    )
+    awaited(lambda: airline.rows(f"{ending} = current_database()".encode()) or None, "a walsender to end")
     awaited(lambda: client.status(name).failure, "the task to fail")
 
     def repaired() -> bool | None:

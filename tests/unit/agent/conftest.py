@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,10 +66,7 @@ def databases() -> Generator[Databases]:
                 "create table booking (id int primary key, flight_id int, note text, fare numeric, crew text[],"
                 " numbers int[], js jsonb, at timestamptz, ok boolean)"
             )
-        with warnings.catch_warnings():  # SQLAlchemy's pool lets go of its connection when it is collected
-            warnings.simplefilter("ignore", ResourceWarning)
-            ledger.migrate(env["LEDGER_URL"])
-            gc.collect()
+        ledger.migrate(env["LEDGER_URL"])
         with psycopg.connect(env["LEDGER_URL"]) as connection:
             connection.execute("create schema airline__public")
             connection.execute("create table airline__public.seat (seat_no text, flight_id int, free boolean)")
