@@ -33,7 +33,7 @@ BATCH = 4000  # messages read before what is whole is applied
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
 
 # A cycle waits for the broker inside its transaction; longer than that, and the owner is dead.
-_SESSION = {
+SESSION = {
     "TimeZone": "UTC",
     "IntervalStyle": "iso_8601",
     "bytea_output": "hex",
@@ -74,7 +74,7 @@ class SourceConsumer:
     def _session(self) -> Generator[Iterator[None]]:
         """Everything that one stretch without failures needs, closed at its end."""
         url = reveal(self._config.ledger.url)
-        options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+        options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
         with (
             _ledger_errors(),
             ledger.connect(url, name=f"consume {self._source}", options=options) as connection,

@@ -13,9 +13,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
+from console.views import RunStory
 from examples.airline import disruption, story, verdict
 from examples.airline.stage import CONFIG, SOURCE, ModelChoice, Stage
 from examples.airline.watching import Watcher
@@ -35,6 +37,22 @@ class Options:
     """Leave everything running."""
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a story came out."""
+
+    happened: disruption.Disruption
+    runs: list[RunStory]
+    received: dict[str, Any]
+    """What the receiver was sent."""
+    findings: list[verdict.Finding]
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(finding.right for finding in self.findings)
+
+
 def run(options: Options, out: Console) -> bool:
     """Set the stage, play the story, judge it; returns whether it came out right."""
     began = time.monotonic()
@@ -46,35 +64,37 @@ def run(options: Options, out: Console) -> bool:
     try:
         out.rule("The stage", align="left")
         stage.set(options.model)
-        findings = _play(stage, out)
+        ending = play(stage, out)
         finished = True
     finally:
         if not (options.keep and finished):
             out.rule("The end", align="left")
             stage.strike()
-    right = all(finding.right for finding in findings)
     _say_how_to_look(stage, out, running=options.keep)
     out.print(
-        f"The story came out {'right' if right else 'WRONG'}, after {time.monotonic() - began:.0f} s.",
-        style="bold green" if right else "bold red",
+        f"The story came out {'right' if ending.right else 'WRONG'}, after {time.monotonic() - began:.0f} s.",
+        style="bold green" if ending.right else "bold red",
     )
-    return right
+    return ending.right
 
 
-def _play(stage: Stage, out: Console) -> list[verdict.Finding]:
+def play(stage: Stage, out: Console) -> Ending:
+    """Let it happen on a stage that is set, tell it, and judge how it ended."""
     loaded = config.load(CONFIG, {**os.environ, **stage.env})
     insights = story.open_insights(stage, loaded.config)
+    owner = stage.env["AIRLINE_ADMIN_URL"]
     with Watcher(loaded.config.kafka, SOURCE) as watcher:
         out.rule("The story", align="left")
-        happened = disruption.happen(stage.env["AIRLINE_ADMIN_URL"])
-        out.print(f"     0 ms  {disruption.UPDATE};", style="bold", markup=False, highlight=False, soft_wrap=True)
+        happened = disruption.happen(owner)
+        out.print(f"{0:9} ms  {disruption.UPDATE};", style="bold", markup=False, highlight=False, soft_wrap=True)
         runs = story.Story(stage, out, insights).play(watcher, happened)
     out.rule("The verdict", align="left")
-    findings = verdict.judge(stage.env["AIRLINE_ADMIN_URL"], happened, runs, stage.messages())
-    for finding in findings:
+    received = stage.messages()
+    ending = Ending(happened, runs, received, verdict.judge(owner, happened, runs, received))
+    for finding in ending.findings:
         mark, style = ("✓", "green") if finding.right else ("✗", "bold red")
-        out.print(f"{mark} {finding.about}: {finding.text}", style=style, markup=False, highlight=False)
-    return findings
+        out.print(f"{mark} {finding.about}: {finding.text}", style=style, markup=False, highlight=False, soft_wrap=True)
+    return ending
 
 
 def _say_how_to_look(stage: Stage, out: Console, *, running: bool) -> None:

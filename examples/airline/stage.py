@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import requests
@@ -133,7 +134,7 @@ class Stage:
             admin.execute(f"drop database if exists {database.NAME} with (force)")
         self._schema_file.unlink(missing_ok=True)
 
-    def messages(self) -> dict[str, list[dict[str, object]]]:
+    def messages(self) -> dict[str, Any]:
         """What the receiver has been sent."""
         return requests.get(self.env["CRM_URL"], timeout=10).json()
 

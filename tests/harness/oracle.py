@@ -6,7 +6,6 @@ The model is told what each statement did to which rows. The images before are i
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -145,7 +144,9 @@ class Transaction:
 
     def savepoint(self) -> _Work:
         """What `rollback_to` goes back to."""
-        return copy.deepcopy(self._work)
+        work = self._work
+        rows = {label: dict(rows) for label, rows in work.rows.items()}
+        return dataclasses.replace(work, rows=rows, truncated=set(work.truncated), events=list(work.events))
 
     def rollback_to(self, savepoint: _Work) -> None:
         self._work = savepoint
@@ -276,7 +277,7 @@ class Documents:
 
 def _is_long(value: Any) -> bool:
     """Whether a value made here stands outside its row; none is of a length that leaves doubt."""
-    return value is not None and len(value) > 500
+    return value is not None and len(value) > 250
 
 
 def _texts(value: Any) -> list[str]:

@@ -137,6 +137,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         config.load(tmp_path / "none.yaml", {})
 
 
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_a_point_inside_a_text_is_placed_behind_its_quote(tmp_path: Path, quote: str) -> None:
+    text = GOOD.replace("when: after.status == 'delayed'", f"when: {quote}after.late{quote}")
+    document = load(tmp_path, text).document
+    place = document.value_place(("triggers", "delayed", "when"), line=1, column=7)
+    assert place.endswith(f"wake.yaml:14:{11 + len(quote) + 6}")
+
+
 def test_an_escaped_variable_stays(tmp_path: Path) -> None:
     text = GOOD.replace("status == 'delayed'", "status == '$${X}'")
     assert load(tmp_path, text).config.triggers["delayed"].when == "after.status == '${X}'"
