@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import progress, readers
+from benchmarks import children, progress, readers
 from benchmarks.children import Child
 from benchmarks.figures import Figure
 from benchmarks.programs import Program
@@ -14,7 +14,7 @@ def bare(rig: Rig) -> Drained:
     """The log read and parsed by a bare loop: what this machine does just now."""
     rig.say("the bare loop on the backlog")
     with Child(readers.drain, rig.bootstrap, rig.changes, rig.counts.load_rows) as child:
-        child.wait_ready()
+        children.begin(child)
         return child.result()
 
 

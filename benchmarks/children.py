@@ -14,7 +14,7 @@ from wakestream.errors import FatalError
 P = ParamSpec("P")
 T = TypeVar("T")
 Ready = Callable[[], None]
-"""What a child calls when everything before its work is done."""
+"""What a child calls when everything before its work is done: it returns when the work is to begin."""
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -43,6 +43,10 @@ class Child(Generic[T]):
         """Until it has done all that comes before its work."""
         self._receive(PATIENCE)
 
+    def go(self) -> None:
+        """Let it begin its work."""
+        self._pipe.send(None)
+
     def result(self, within: float = PATIENCE) -> T:
         """What the function returned. Raises `FatalError` when it failed; its traceback is on stderr."""
         return cast("T", self._receive(within))
@@ -57,5 +61,17 @@ class Child(Generic[T]):
             raise FatalError(f"`{self._name}` failed with exit code {self._process.exitcode}") from None
 
 
+def begin(*children: Child[Any]) -> None:
+    """Let children begin once all are ready, in this order: what writes comes behind what reads."""
+    for child in children:
+        child.wait_ready()
+    for child in children:
+        child.go()
+
+
 def _run(pipe: Connection, work: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    pipe.send(work(lambda: pipe.send(None), *args, **kwargs))
+    def ready() -> None:
+        pipe.send(None)
+        pipe.recv()
+
+    pipe.send(work(ready, *args, **kwargs))

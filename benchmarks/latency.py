@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import requests
 
-from benchmarks import figures, readers, traffic
+from benchmarks import children, figures, readers, traffic
 from benchmarks.children import Child
 from benchmarks.counts import Rate
 from benchmarks.figures import Figure
@@ -37,8 +37,7 @@ def _at(rig: Rig, setup: Setup, rate: Rate) -> list[Figure]:
         Child(readers.events, rig.bootstrap, rig.context, marks) as events,
         Child(traffic.pace, rig.source_url, rate, marks, pool) as writer,
     ):
-        for child in (bare, events, writer):
-            child.wait_ready()
+        children.begin(bare, events, writer)
         with rig.meter.phase(f"latency.{rate.per_second}"):
             sent = writer.result(rate.rows / rate.per_second + readers.PATIENCE)
             seen_bare, seen_events = bare.result(), events.result()

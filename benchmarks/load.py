@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import readers, traffic
+from benchmarks import children, readers, traffic
 from benchmarks.children import Child
 from benchmarks.figures import Figure
 from benchmarks.rig import Rig
@@ -28,7 +28,7 @@ def alone(rig: Rig) -> list[Figure]:
     rig.say("loading, nothing attached")
     marks = rig.marks(rig.counts.load_rows)
     with Child(traffic.load, rig.source_url, marks) as writer:
-        writer.wait_ready()
+        children.begin(writer)
         began, ended = writer.result()
     with traffic.connect(rig.source_url) as connection:
         connection.execute("truncate item")
@@ -44,8 +44,7 @@ def without_us(rig: Rig) -> Loaded:
         Child(readers.bare, rig.bootstrap, rig.changes, marks) as bare,
         Child(traffic.load, rig.source_url, marks) as writer,
     ):
-        bare.wait_ready()
-        writer.wait_ready()
+        children.begin(bare, writer)
         began, ended = writer.result()
         arrived = max(bare.result().values())
     return Loaded(len(marks), len(marks) / (ended - began), arrived - began)
@@ -60,8 +59,7 @@ def with_us(rig: Rig) -> Loaded:
         Child(readers.events, rig.bootstrap, rig.context, marks) as events,
         Child(traffic.load, rig.source_url, marks) as writer,
     ):
-        for child in (bare, events, writer):
-            child.wait_ready()
+        children.begin(bare, events, writer)
         with rig.meter.phase("load"):
             began, ended = writer.result()
             bare_last = max(bare.result().values())

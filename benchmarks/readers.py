@@ -15,11 +15,12 @@ from wakestream.errors import FatalError
 
 POLL = 0.2  # seconds
 AT_ONCE = 500  # messages
-PATIENCE = 20.0  # seconds without any of the awaited rows
+PATIENCE = 120.0  # seconds without any of the awaited rows
 BARE = {
     "group.id": "bench",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 5,
     "queued.max.messages.kbytes": 32 * 1024,

@@ -19,6 +19,8 @@ from wakestream.events import Cause
 _TYPES = {"c": "row.inserted", "u": "row.updated", "d": "row.deleted", "r": "row.read", "t": "table.truncated"}
 _OPS = {"c": "insert", "u": "update", "d": "delete", "r": "read", "t": "truncate"}
 
+_INTEGERS = {"int2", "int4", "int8"}
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # In a subject a number stands with every digit that it has in the key.
 _keys = msgspec.json.Decoder(dict[str, object], float_hook=str)
@@ -172,14 +174,19 @@ class EntityChange:
 class _Said:
     """What every event of one table says alike."""
 
-    __slots__ = ("_prefix", "source", "untrusted")
+    __slots__ = ("_number", "_prefix", "source", "untrusted")
 
     def __init__(self, plan: TablePlan) -> None:
         self._prefix = plan.label
         self.source = f',"source":{dumps(f"wake://{plan.source}/{plan.label}")}'
         self.untrusted = dumps(plan.untrusted)
+        key = plan.key_columns
+        # A key of one integer reads `{"id":7}`: its subject is cut out, not parsed.
+        self._number = f"{{{dumps(key[0].name)}:" if len(key) == 1 and key[0].base in _INTEGERS else None
 
     def subject(self, key: str) -> str:
+        if self._number is not None and key.startswith(self._number):
+            return f"{self._prefix}/{key[len(self._number) : -1]}"
         return events.subject(self._prefix, _keys.decode(key))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ def run(config: Config, sources: Sequence[str], stop: threading.Event) -> None:
     if unknown:
         raise ConfigurationError(f"no source `{unknown[0]}`; there are: {', '.join(config.sources)}")
     _require_ledger(config, stop)
+    # Rows live for one cycle and hold no cycles of references: looking through them again and again is wasted.
+    gc.set_threshold(100_000, 50, 100)
     failures: list[BaseException] = []
 
     def consume(source: str) -> None:

@@ -7,7 +7,6 @@ every row's image before and after, as if each change had been applied alone.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,8 +25,7 @@ WHOLE_ROW = "*"
 """Stands in `missing_value` for a row of which nothing is known."""
 
 
-@dataclasses.dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct, gc=False, eq=False):
     """What became of one change: its images as PostgreSQL prints them."""
 
     change: Change
@@ -84,17 +82,19 @@ class Store:
             row.key = key
         wave = [row for row in wave if row.error is None]
         known = self._missing_of(plan, wave)
-        plain: list[Row] = []
-        for row in wave:
-            if row.change.after is not None and plan.is_doubtful(row.change.after):
-                self._apply_doubtful(row, known)
-            elif row.change.op != "d":
-                plain.append(row)
+        plain = [row for row in wave if row.change.op != "d"]
+        if plan.may_be_doubtful(row.change.after or b"" for row in plain):
+            clear: list[Row] = []
+            for row in plain:
+                if row.change.after is not None and plan.is_doubtful(row.change.after):
+                    self._apply_doubtful(row, known)
+                else:
+                    clear.append(row)
+            plain = clear
         deletes = [row for row in wave if row.change.op == "d"]
         self._upsert(plan, plain)
         self._delete(plan, deletes)
-        for row in wave:
-            self._settle(row, known)
+        self._settle_wave(plan, wave, known)
         if known:
             self._forget_missing(plan, [row for row in [*plain, *deletes] if row.key in known])
 
@@ -219,6 +219,15 @@ class Store:
             return row.before, None
         return (images[0], images[1]) if images else (None, None)
 
+    def _settle_wave(self, plan: TablePlan, wave: list[Row], known: Mapping[str, frozenset[str]]) -> None:
+        """Most rows need no second look: an insert had no row before, and an image that is there is true."""
+        plainly = plan.settings.mirror and plan.label not in self.untrusted and not known
+        for row in wave:
+            if plainly and row.change.op == "c" and row.moved is None:
+                row.before = None
+            elif not plainly or row.before is None or row.moved is not None or plan.nulls_for_toast:
+                self._settle(row, known)
+
     def _settle(self, row: Row, known: Mapping[str, frozenset[str]]) -> None:
         """What may be said of the image before, and nothing more."""
         row.missing_before = known.get(row.key, frozenset())
@@ -320,6 +329,11 @@ def _canonical(key: bytes) -> str:
 
 def _waves(segment: list[Row]) -> Iterator[tuple[TablePlan, list[Row]]]:
     """For each table its waves, in order; in a wave every key stands once."""
+    first = segment[0].change.table
+    keys = {row.change.key for row in segment if row.change.table == first}
+    if len(keys) == len(segment):  # one table, and no key twice
+        yield segment[0].plan, segment
+        return
     counts: dict[tuple[str, bytes], int] = {}
     waves: dict[str, list[list[Row]]] = {}
     for row in segment:

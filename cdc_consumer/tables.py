@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import re
 import uuid
+from collections.abc import Iterable
 from functools import cached_property
 
 from psycopg import sql
@@ -85,6 +86,11 @@ class TablePlan:
     def is_doubtful(self, image: bytes) -> bool:
         """Whether an image may hold a value that is lost or was not sent. Cheap, and sometimes wrongly true."""
         return any(needle in image for needle in self._needles) and bool(self._suspicious.search(image))
+
+    def may_be_doubtful(self, images: Iterable[bytes]) -> bool:
+        """Whether any of these images may be; one search over all of them costs next to nothing."""
+        together = b"\n".join(images)
+        return any(needle in together for needle in self._needles)
 
     @cached_property
     def _needles(self) -> tuple[bytes, ...]:

@@ -19,12 +19,10 @@ from rich.console import Console
 
 from console.views import RunStory
 from examples.airline import disruption, story, verdict
-from examples.airline.stage import CONFIG, SOURCE, ModelChoice, Stage
+from examples.airline.stage import CONFIG, HOME, SOURCE, ModelChoice, Stage
 from examples.airline.watching import Watcher
 from wakestream import config
 from wakestream.errors import WakeError
-
-HOME = Path(".wake/demo")
 
 
 @dataclass(frozen=True)

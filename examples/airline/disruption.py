@@ -1,7 +1,12 @@
-"""The UPDATE that starts the story, and what the airline's own rules say about it: the yardstick for what follows."""
+"""The UPDATE that starts the story, and what the airline's own rules say about it: the yardstick for what follows.
+
+AIRLINE_ADMIN_URL=… python -m examples.airline.disruption
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from dataclasses import dataclass
 from decimal import Decimal
@@ -95,3 +100,19 @@ def bookings(connection: psycopg.Connection) -> dict[int, Booking]:
     """All bookings as they stand."""
     with connection.cursor(row_factory=class_row(Booking)) as cursor:
         return {each.id: each for each in cursor.execute(_BOOKINGS).fetchall()}
+
+
+def main() -> None:
+    """Delay the flight, and say who is affected."""
+    owner = os.environ.get("AIRLINE_ADMIN_URL")
+    if owner is None:
+        sys.exit('AIRLINE_ADMIN_URL is not set: eval "$(python -m examples.airline.database)"')
+    happened = happen(owner)
+    print(f"{UPDATE};")
+    for booking, flights in happened.allowed.items():
+        may = ", ".join(flight.flight_no for flight in flights.values()) or "no other flight"
+        print(f"booking {booking} ({happened.bookings[booking].customer}) may go with {may}")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,7 @@ from localstack.processes import Command, PidFile
 from wakestream import ledger
 from wakestream.errors import FatalError
 
+HOME = Path(".wake/demo")
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 CONFIG = HERE / "wake.yaml"
@@ -138,6 +139,12 @@ class Stage:
         """What the receiver has been sent."""
         return requests.get(self.env["CRM_URL"], timeout=10).json()
 
+    def wait_read(self) -> None:
+        """Wait until the agent has read everything that has been committed by now."""
+        query = "select count(*) > 0 and bool_and(clock > %s) from wake.partition_position where topic = %s"
+        values = (self._source_time(), f"{SOURCE}.context")
+        self._wait("the agent", lambda: self._is_so(query, values))
+
     @property
     def environment_file(self) -> Path:
         """What another terminal sources before it uses `wake`."""
@@ -207,10 +214,8 @@ class Stage:
         self.report("wake consume: the context store is complete")
 
     def _start_agent(self) -> None:
-        since = self._source_time()
         self._start("agent", [*WAKE, "agent", "--workers", "2"])
-        query = "select count(*) > 0 and bool_and(clock > %s) from wake.partition_position where topic = %s"
-        self._wait("the agent", lambda: self._is_so(query, (since, f"{SOURCE}.context")))
+        self.wait_read()
         self.report("wake agent: reads the context events")
 
     def _finish_environment(self, choice: ModelChoice, served: Future[str]) -> None:
@@ -303,3 +308,13 @@ def _end_unfinished(url: str) -> None:
         )
         # The next agent starts at the end of the topic: it must not read what the last one has not.
         connection.execute("delete from wake.partition_position where topic = %s", (f"{SOURCE}.context",))
+
+
+def main() -> None:
+    """Stop what a demo with --keep has left running."""
+    stage = Stage(Path(os.environ.get("WAKE_HOME") or HOME), print)
+    stage.strike()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,10 @@
-"""What passes through Kafka, as a bystander sees it: each record with the time at which it came."""
+"""What passes through Kafka, as a bystander sees it: each record with the time that it bears."""
 
 from __future__ import annotations
 
 import json
 import queue
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -73,9 +72,9 @@ class Watcher:
     def _read(self) -> None:
         while not self._ended.is_set():
             message = self._consumer.poll(POLL)
-            at = time.time()
             if message is None or message.error() is not None:
                 continue  # librdkafka goes on by itself, and who only watches has nothing to lose
+            at = message.timestamp()[1] / 1000  # when it was handed to the broker
             record = self._change(message, at) if message.topic() == self._changes else self._event(message, at)
             if record is not None:
                 self.seen.put(record)

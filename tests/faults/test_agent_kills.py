@@ -77,15 +77,17 @@ class Kill:
 
     at: str
     """A failpoint, `a model call` or `a row lock`."""
-    mix: tuple[str, ...] = MIX
+    over: str | None = None
+    """The only ticket that is opened for it has the model propose this, and its action has to stand there."""
 
 
-KILLS = (
+SENDS = tuple(Kill(point, over) for point in FAILPOINTS if point.endswith("_send") for over in ("notify", "tell"))
+OTHERS = (
     *(Kill(point) for point in FAILPOINTS if not point.endswith("_send")),
-    *(Kill(point, mix) for point in FAILPOINTS if point.endswith("_send") for mix in (("notify",), ("tell",))),
     Kill("a model call"),
     Kill("a row lock"),
 )
+KILLS = (*SENDS, *OTHERS)
 
 
 @dataclass
@@ -112,10 +114,13 @@ class Clerk:
 
     def die(self, kill: Kill, count: int) -> None:
         """Let a life of the agent end where `kill` says, with new work before it."""
-        added = self.add(count, kill.mix)
+        added = self.add(count, (kill.over,) if kill.over else MIX)
         with _held(self, kill.at, added):
             self.agent.start()
             _wait_held(self, kill.at)
+            if kill.over:
+                begun = "select 1 from wake.action where (bound ->> 'ticket')::int = %s and intent is not null"
+                eventually(lambda: self.world.told(begun, added[0]), f"{kill.over} at {kill.at}")
             self.agent.kill()
         self.reached.append(kill.at)
 
@@ -202,10 +207,12 @@ def clerk(stack: Stack, env: dict[str, str], tmp_path: Path) -> Iterator[Clerk]:
 @pytest.mark.timeout(600 + 2 * ACTIVATIONS)
 def test_agent_killed_at_every_step(clerk: Clerk) -> None:
     print(f"seed {SEED}, {ACTIVATIONS} activations, {len(KILLS)} kills")
-    kills = list(KILLS)
-    random.Random(SEED).shuffle(kills)
-    for number, kill in enumerate(kills):
-        clerk.die(kill, ACTIVATIONS * (number + 1) // len(kills) - len(clerk.rows))
+    for kill in SENDS:  # first and over one ticket each, so that nothing else takes the workers there
+        clerk.die(kill, 1)
+    others = list(OTHERS)
+    random.Random(SEED).shuffle(others)
+    for left, kill in zip(range(len(others), 0, -1), others, strict=True):
+        clerk.die(kill, (ACTIVATIONS - len(clerk.rows)) // left)
         clerk.decide()
     with clerk.agent:
         _wait_settled(clerk)

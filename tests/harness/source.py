@@ -71,8 +71,8 @@ class AttachedSource:
         return psycopg.connect(self.url, autocommit=True, options=_AS_EVENTS)
 
     def ledger(self) -> Connection:
-        """A session with the ledger, in autocommit."""
-        return psycopg.connect(self.env["LEDGER_URL"], autocommit=True)
+        """A session with the ledger, in autocommit, that prints values in the same way."""
+        return psycopg.connect(self.env["LEDGER_URL"], autocommit=True, options=_AS_EVENTS)
 
     def context(self) -> ContextLog:
         """The context topic as it is now."""
@@ -168,6 +168,9 @@ def attached(
     """A new database with this schema, attached once `fill` has made its rows; all is removed at the end."""
     name = f"s{secrets.token_hex(5)}"
     source = AttachedSource(name, urlsplit(env["POSTGRES_URL"])._replace(path=f"/{name}").geturl(), env, tuple(tables))
+    ledger.migrate(env["LEDGER_URL"])
+    with source.ledger() as connection:
+        settings.ensure_keys(connection)
     with ExitStack() as undo:
         undo.enter_context(_database(source, ddl))
         fill(source)
@@ -211,10 +214,8 @@ def _topics(source: AttachedSource, partitions: int) -> Generator[None]:
 
 @contextmanager
 def _revision(source: AttachedSource, entities: dict[str, Entity]) -> Generator[Capture]:
-    ledger.migrate(source.env["LEDGER_URL"])
     captured = Capture({label: CapturedTable() for label in source.tables}, entities, f"wake-{secrets.token_hex(8)}")
     with source.ledger() as connection, source.connect() as database:
-        settings.ensure_keys(connection)
         catalogue = inspection.read_catalogue(database, source.name, source.tables)
         capture.store(connection, catalogue, captured)
     try:

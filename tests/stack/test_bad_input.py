@@ -39,11 +39,13 @@ sources:
     admin: "${DATABASE_URL}"
     tables: {public.reading: {}}
 triggers:
-  arrived: {table: SOURCE.public.reading, when: inserted, fire: change, agent: keeper}
+  arrived: {table: SOURCE.public.reading, when: inserted && after.say != 'slow', fire: change, agent: keeper}
+  slow: {table: SOURCE.public.reading, when: inserted && after.say == 'slow', fire: change, agent: patient}
   high: {table: SOURCE.public.reading, when: after.level > 30, fire: enter, agent: keeper}
   nested: {table: SOURCE.public.reading, when: after.payload.level > 30, fire: enter, agent: keeper}
 agents:
   keeper: {instructions: prompt.md, actions: [record, push], attempts: 12}
+  patient: {model: patient, instructions: prompt.md, actions: [record]}
 actions:
   record:
     kind: sql
@@ -55,10 +57,12 @@ actions:
   push: {kind: webhook, url: "${TARGET_URL}", bind: {reading: after.id}, approval: never}
 models:
   default: {base_url: "${MODEL_URL}", name: scripted, timeout: 2s, retries: 1}
+  patient: {base_url: "${MODEL_URL}", name: scripted}
 """
 
 REACTIONS: dict[str, Reaction] = {
     "record": decision(("record", {})),
+    "slow": decision(("record", {})),
     "push": decision(("push", {})),
     "nothing": decision(),
     "prose": Say("Sure! I would record this reading, for it is a high one."),
@@ -158,7 +162,7 @@ def test_a_condition_that_fails_is_a_dead_letter_with_its_event(station: Station
     station.wait_goes_on()
     (letter,) = [each for each in station.world.wake("letters", "list") if each["subject"] == "nested"]
     assert (letter["stage"], letter["kind"], letter["state"]) == ("agent", "condition", "open")
-    assert "after.payload.level > 30" in letter["reason"] or "no_such_overload" in letter["reason"], letter["reason"]
+    assert "_>_(string, int64)" in letter["reason"]
     (shown,) = station.world.wake("letters", "show", str(letter["id"]))
     assert shown["event"]["data"]["after"]["payload"] == {"level": "high"}
     (why,) = station.world.wake("why", f"public.reading/{reading}")
@@ -257,7 +261,7 @@ def test_a_foreign_message_in_the_context_topic_is_a_dead_letter(station: Statio
 
 def test_the_source_away_holds_up_its_actions_and_loses_nothing(station: Station) -> None:
     station.model.hold()
-    reading = station.read("record")
+    reading = station.read("slow")
     assert station.model.wait_held() == [reading]
     with _away(station, "source-db"):
         began = time.monotonic()
@@ -280,12 +284,14 @@ def test_the_source_away_holds_up_its_actions_and_loses_nothing(station: Station
 
 def test_the_ledger_away_loses_neither_an_answer_nor_an_event(station: Station) -> None:
     station.model.hold()
-    reading = station.read("record")
+    reading, kept = station.read("slow"), station.agent.log.count("result_kept")
     assert station.model.wait_held() == [reading]
     with _away(station, "ledger-db"):
         station.model.release()
         behind = station.read("record")
-        eventually(lambda: "result_kept" in station.agent.log, "an answer that is kept until the ledger is back")
+        eventually(
+            lambda: station.agent.log.count("result_kept") > kept, "an answer that is kept until the ledger is back"
+        )
     for each in (reading, behind):
         station.wait_run(each, "succeeded")
         assert station.entries(each) == 1

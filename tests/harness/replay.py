@@ -1,0 +1,153 @@
+"""A recorded change log applied once more: in other batches, with crashes, against a ledger of its own."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from cdc_consumer import mirrors, position, process
+from cdc_consumer.collect import Collector
+from cdc_consumer.cycle import Cycle
+from cdc_consumer.plan import Plan
+from cdc_consumer.position import Position
+from cdc_consumer.publish import Publisher
+from cdc_consumer.render import Message
+from tests.harness.context import ContextLog, Raw
+from tests.harness.stack import drop_database
+from wakestream import ledger
+from wakestream.capture import Capture, Revision
+from wakestream.catalogue import Catalogue
+
+Record = tuple[int, bytes | None, bytes | None]
+"""Offset, key and value of one message of the change log."""
+
+
+class Recorder(Publisher):
+    """Takes messages where Kafka would; `refuse` makes the next cycle fail before it is committed."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.refuse = False
+
+    def send(self, messages: Iterable[Message]) -> None:
+        self.messages += messages
+
+    def wait(self) -> None:
+        if self.refuse:
+            self.refuse = False
+            raise Refused
+
+    def give_up(self) -> None:
+        return
+
+    def context(self, partitions: int) -> ContextLog:
+        """What Kafka would have: a list for each partition, and what is for all in each."""
+        raw: list[Raw] = []
+        for place, message in enumerate(self.messages):
+            targets = range(partitions) if message.partition is None else (message.partition,)
+            raw += [Raw(each, place, message.subject.encode(), message.value.encode()) for each in targets]
+        return ContextLog(raw, partitions)
+
+
+class Refused(Exception):
+    """The broker was not there when the cycle needed it."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A change log as it was recorded, and what is needed to apply it."""
+
+    source: str
+    catalogue: Catalogue
+    capture: Capture
+    mark_key: bytes
+    partitions: int
+    records: Sequence[Record]
+
+    def replay(self, url: str, rng: random.Random, *, largest: int, crashes: float = 0.0) -> ContextLog:
+        """Apply it in batches of random size up to `largest` records; a part of the cycles fails and is repeated."""
+        recorder = Recorder()
+        with _prepared(url, self) as (connection, plan):
+            at = 0
+            collector = Collector()
+            while at < len(self.records):
+                cycle = self._cycle(connection, plan, recorder)
+                recorder.refuse = rng.random() < crashes
+                try:
+                    at = self._one(cycle, collector, at, rng.randint(1, largest))
+                except Refused:
+                    connection.rollback()
+                    at, collector = self._restart(connection)
+        return recorder.context(self.partitions)
+
+    def _one(self, cycle: Cycle, collector: Collector, at: int, count: int) -> int:
+        records = self.records[at : at + count]
+        pieces = [piece for record in records if (piece := collector.take(*record)) is not None]
+        if pieces:
+            cycle.run(pieces, collector.read_from(records[-1][0]), collector.applied)
+        return at + len(records)
+
+    def _restart(self, connection: psycopg.Connection) -> tuple[int, Collector]:
+        """Where a process that starts anew reads on; nothing between its first record and its position is a piece."""
+        row = connection.execute('select read_from, "commit", "offset" from wake.source_position').fetchone()
+        assert row is not None
+        read_from, commit, applied = row
+        collector = Collector(commit)
+        for record in self.records[read_from : applied + 1]:
+            collector.take(*record)
+        return applied + 1, collector
+
+    def _cycle(self, connection: psycopg.Connection, plan: Plan, recorder: Recorder) -> Cycle:
+        return Cycle(
+            connection,
+            plan,
+            log=1,
+            epoch=1,
+            publisher=recorder,
+            partitions=self.partitions,
+            mark_key=self.mark_key,
+        )
+
+
+@contextmanager
+def scratch_ledger(cluster: str) -> Generator[str]:
+    """The URL of a new ledger with the newest schema, in this cluster, for as long as it is needed."""
+    name = f"ledger_{secrets.token_hex(5)}"
+    with psycopg.connect(cluster, autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    url = urlsplit(cluster)._replace(path=f"/{name}").geturl()
+    try:
+        ledger.migrate(url)
+        yield url
+    finally:
+        with psycopg.connect(cluster, autocommit=True) as admin:
+            drop_database(admin, name)
+
+
+def ledger_session(url: str, settings: Mapping[str, str] = process.SESSION) -> psycopg.Connection:
+    """A session with the consumer's own settings."""
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return psycopg.connect(url, options=options)
+
+
+@contextmanager
+def _prepared(url: str, recording: Recording) -> Generator[tuple[psycopg.Connection, Plan]]:
+    with ledger_session(url) as connection:
+        row = connection.execute(
+            "insert into wake.revision (source, digest, catalogue, capture) values (%s, '', '{}', '{}') returning id",
+            (recording.source,),
+        ).fetchone()
+        assert row is not None
+        plan = Plan(Revision(row[0], recording.source, recording.catalogue, recording.capture))
+        mirrors.prepare(connection, plan)
+        start = Position(1, "", "", 1, -1, None, 0, row[0], 1)
+        position.create(connection, recording.source, start)
+        connection.commit()
+        yield connection, plan
