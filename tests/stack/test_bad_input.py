@@ -286,6 +286,8 @@ def test_the_ledger_away_loses_neither_an_answer_nor_an_event(station: Station) 
     station.model.hold()
     reading, kept = station.read("slow"), station.agent.log.count("result_kept")
     assert station.model.wait_held() == [reading]
+    # The claim is durable a moment after it is made; a crash that took it back would rightly have it made again.
+    station.world.told("select pg_logical_emit_message(false, 'test', ''::text, true)")
     with _away(station, "ledger-db"):
         station.model.release()
         behind = station.read("record")
