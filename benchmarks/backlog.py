@@ -22,8 +22,8 @@ def unmirrored(rig: Rig, log: Drained) -> list[Figure]:
     """The consumer with `mirror: false`, started for this and stopped after it."""
     setup = rig.unmirrored()
     rig.apply(setup)
-    with rig.consumer(setup, "consumer (no mirror)") as program:
-        return consumed(rig, setup, program, log, "rows", "`mirror: false`", "consumer (no mirror)")
+    with rig.consumer(setup, "consumer-unmirrored") as program:
+        return consumed(rig, setup, program, log, "rows", "`mirror: false`", "consumer-unmirrored")
 
 
 def consumed(

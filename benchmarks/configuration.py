@@ -19,7 +19,7 @@ _UNCHANGED = (
     "after.price > 100000.0",
     "after.kind == 'sold'",
     "after.name == 'nothing'",
-    "after.code == 'x' && after.active",
+    "after.code == 'x' && after.quantity < 0",
 )
 TRUE_AT_ONCE = 2
 """How many of `_CHANGED` hold before and after, so that both images are evaluated."""

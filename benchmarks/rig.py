@@ -151,7 +151,7 @@ def open_rig(home: Path, counts: Counts, say: Say) -> Generator[Rig]:
     """A rig on the stack in this state directory; a stack that was down is down again afterwards."""
     with _stack(home, say) as stack, ExitStack() as undo:
         env = stack.env()
-        source = f"bench_{secrets.token_hex(4)}"
+        source = f"bench{secrets.token_hex(2)}"
         directory = stack.home.path / source
         directory.mkdir(parents=True)
         source_url = undo.enter_context(ledgers.database(env["POSTGRES_URL"], source))

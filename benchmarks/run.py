@@ -34,13 +34,14 @@ def main(
 ) -> None:
     """Measure on the real stack and print the figures beside the promises."""
     size = "tiny" if tiny else "quick" if quick else "full"
+    chosen = _chosen(only)
     began = time.monotonic()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {what}", file=sys.stderr, flush=True)
 
     with open_rig(home, SIZES[size], say) as rig:
-        found = measure(rig, _chosen(only))
+        found = measure(rig, chosen)
     judged = promises.judge(found)
     report.show(found, judged, Console(width=None if sys.stdout.isatty() else WIDTH))
     report.write(json, report.document(found, judged, size))

@@ -14,13 +14,13 @@ TABLE = "public.item"
 SCHEMA = """
     create table item (
         id bigint primary key, mark bigint not null, kind text not null, name text, code text, quantity int,
-        price numeric(12, 2), changed_at timestamptz, active boolean, note text
+        price numeric(12, 2), changed_at timestamptz
     )
 """
 """`mark` is another one with every change, by which readers tell them apart."""
 
 IDLE, WAKING = "idle", "waking"
-_VALUES = "'item ' || g, md5(g::text), (g %% 1000)::int, g %% 100000 / 7.0, now(), g %% 2 = 0, repeat('n', 110)"
+_VALUES = "'item ' || g, left(md5(g::text), 8), (g %% 1000)::int, g %% 100000 / 7.0, now()"
 _INSERT_MANY = f"insert into item select g, g, '{IDLE}', {_VALUES} from generate_series(%s::bigint, %s::bigint) g"
 _INSERT_ONE = f"insert into item select g, g, %s, {_VALUES} from cast(%s as bigint) g"
 _UPDATE_ONE = "update item set mark = %s, kind = %s where id = %s"

@@ -5,23 +5,14 @@ Facts: the field guide's tables of types, measured on Debezium 3.7 with string n
 
 from __future__ import annotations
 
-import re
-
 from psycopg import sql
 
 from wakestream.catalogue import Column
+from wakestream.mirroring import ledger_type
 
-# Base types whose text, as Debezium prints it, PostgreSQL reads back as it is.
-# It drops the `Z` that Debezium puts behind dates, times and timestamps without zone.
-_PLAIN = {
-    *("bool", "int2", "int4", "int8", "oid", "float4", "float8", "text", "varchar", "bpchar", "uuid"),
-    *("date", "time", "timestamp", "timestamptz", "interval"),
-}
+# Base types whose printed form is not what their input function reads: they go through an expression. All others are
+# read as they are; PostgreSQL drops the `Z` that Debezium puts behind dates, times and timestamps without zone.
 _CAST = {"numeric", "json", "jsonb", "bytea"}
-KNOWN = _PLAIN | _CAST | {"enum"}
-
-# Arrays that Debezium cuts or loses even in one dimension.
-_LOST_ARRAYS = {"time", "interval", "oid", "bpchar"}
 
 # Arrays whose unchanged out-of-line value comes as the placeholder; that of others, and of bytea, comes as null.
 _MARKED_ARRAYS = {"text", "varchar", "json", "jsonb", "int4", "int8", "uuid"}
@@ -40,16 +31,6 @@ _NAMED_ARRAYS = {"text", "varchar", "json", "jsonb", "uuid", "enum"}
 SIMPLE_KEYS = {"int2", "int4", "int8", "text", "varchar", "uuid", "enum", "bool"}
 
 TEMPORAL = {"date", "timestamp", "timestamptz"}
-_NEGATIVE_SCALE = re.compile(r"numeric\(\d+,-")
-
-
-def is_lost(column: Column) -> bool:
-    """Whether values of this column can never be known from Debezium's messages."""
-    if column.generated or column.base not in KNOWN:
-        return True
-    if column.array:
-        return column.base in _LOST_ARRAYS
-    return _NEGATIVE_SCALE.match(column.type) is not None
 
 
 def null_may_hide(column: Column) -> bool:
@@ -80,13 +61,6 @@ def stored_size(column: Column, text: bytes) -> int:
 def nested_as_null(column: Column) -> bool:
     """Whether an array of arrays comes as a list of nulls, and not as one of Java's names for objects."""
     return column.base not in _NAMED_ARRAYS
-
-
-def ledger_type(column: Column) -> str:
-    """The mirror's type; enums of the source are text here."""
-    if column.base == "enum":
-        return "text[]" if column.array else "text"
-    return column.type
 
 
 def wire_type(column: Column) -> str:

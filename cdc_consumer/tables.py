@@ -13,7 +13,7 @@ from functools import cached_property
 from psycopg import sql
 
 from cdc_consumer import columns
-from wakestream import topics
+from wakestream import mirroring, topics
 from wakestream.capture import CapturedTable
 from wakestream.catalogue import Column, Table
 
@@ -45,14 +45,14 @@ class TablePlan:
         return tuple(
             column
             for column in self.table.columns
-            if column.name not in self.settings.exclude and not columns.is_lost(column)
+            if column.name not in self.settings.exclude and not mirroring.is_lost(column)
         )
 
     @cached_property
     def lost(self) -> tuple[str, ...]:
         """Columns that are in no image and named `missing` in each."""
         excluded = self.settings.exclude
-        return tuple(c.name for c in self.table.columns if c.name not in excluded and columns.is_lost(c))
+        return tuple(c.name for c in self.table.columns if c.name not in excluded and mirroring.is_lost(c))
 
     @cached_property
     def nulls_for_toast(self) -> frozenset[str]:
@@ -167,7 +167,7 @@ class TablePlan:
 
     def mirror_type(self, column: Column) -> str:
         """The type of a column in the mirror."""
-        return "text" if column.name in self.settings.mask else columns.ledger_type(column)
+        return "text" if column.name in self.settings.mask else mirroring.ledger_type(column)
 
     @cached_property
     def create(self) -> sql.Composed:

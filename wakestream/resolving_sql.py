@@ -17,8 +17,9 @@ from wakestream.capture import CapturedTable, Computed, Entity, Member
 from wakestream.catalogue import Catalogue, Column
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
+from wakestream.mirroring import is_lost, ledger_type
 from wakestream.program_problems import Problems
-from wakestream.resolving_tables import is_lost, withheld
+from wakestream.resolving_tables import withheld
 
 # Words that call a function without parentheses; none of them gives the same answer twice.
 _KEYWORDS = {
@@ -138,7 +139,7 @@ class Trial:
             sql.SQL("{} as (select {} where false)").format(
                 name,
                 sql.SQL(", ").join(
-                    sql.SQL("null::{} as {}").format(documents.type_name(_mirror_type(c)), sql.Identifier(c.name))
+                    sql.SQL("null::{} as {}").format(documents.type_name(ledger_type(c)), sql.Identifier(c.name))
                     for c in self._usable(label)
                 ),
             )
@@ -178,12 +179,6 @@ def _fickle(text: str, volatile: Callable[[str], bool]) -> Iterator[tuple[str, i
                 yield f"{name}()", offset
         elif match["plain"] is not None and not match["before"] and name in _KEYWORDS:
             yield name, offset
-
-
-def _mirror_type(column: Column) -> str:
-    if column.base == "enum":
-        return "text[]" if column.array else "text"
-    return column.type
 
 
 def _type_name(cursor: psycopg.Cursor[Any], oid: int) -> str:

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from wakestream import capture
-from wakestream.catalogue import Catalogue, Column, Table
+from wakestream.catalogue import Catalogue, Table
 from wakestream.config import Config
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
 from wakestream.config.models import CapturedTable
+from wakestream.mirroring import is_lost
 from wakestream.program_problems import Problems
 
 CAPTURABLE = ("table", "partitioned")
-
-# What the consumer can mirror, by `Column.base`; the rest never arrives whole.
-_KNOWN = {
-    *("bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "text", "varchar", "bpchar", "uuid"),
-    *("date", "time", "timestamp", "timestamptz", "interval", "json", "jsonb", "bytea", "enum"),
-}
-_LOST_ARRAYS = {"time", "interval", "oid", "bpchar"}
-_NEGATIVE_SCALE = re.compile(r"numeric\(\d+,-")
-
-
-def is_lost(column: Column) -> bool:
-    """Whether a column's values never arrive, so that nothing may be worked out from them."""
-    if column.generated or column.base not in _KNOWN:
-        return True
-    if column.array:
-        return column.base in _LOST_ARRAYS
-    return _NEGATIVE_SCALE.match(column.type) is not None
 
 
 def resolve_tables(

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 
 from localstack import Stack
@@ -75,8 +76,12 @@ def _record(source: AttachedSource, context: ContextLog) -> Recording:
     with source.ledger() as connection:
         revision = capture.load(connection, source.name)
         key = settings.key(connection, settings.MARK_KEY)
+        query = 'select "offset" from wake.source_position where source = %s'
+        row = connection.execute(query, (source.name,)).fetchone()
     assert revision is not None
-    records = [(m.offset() or 0, _bytes(m.key()), _bytes(m.value())) for m in source.change_log()]
+    assert row is not None
+    records = [(m.offset() or 0, _bytes(m.key()), _bytes(m.value())) for m in source.change_log()][: row[0] + 1]
+    assert [offset for offset, _, _ in records] == list(range(row[0] + 1))
     return Recording(source.name, revision.catalogue, revision.capture, key, context.partitions, records)
 
 
@@ -144,7 +149,7 @@ def test_other_batches_of_the_same_log_give_the_same_bytes(run: Run, largest: in
 
 
 def test_documents_are_as_if_every_transaction_was_applied_alone(run: Run) -> None:
-    with_entity = replace(run.recording.capture, entities={"booking": values.ENTITY})
+    with_entity = msgspec.structs.replace(run.recording.capture, entities={"booking": values.ENTITY})
     recording = replace(run.recording, capture=with_entity)
     found: list[ContextLog] = []
     for largest, crashes in ((4000, 0.0), (40, 0.2)):

@@ -78,7 +78,9 @@ class Chaos:
                 assert self.consumer.kill() == -signal.SIGKILL
             else:
                 self.consumer.kill_at(point)
-            import time; print(f"{time.monotonic():.1f} kill {point} {self.workload.done}", flush=True)
+            import time
+
+            print(f"{time.monotonic():.1f} kill {point} {self.workload.done}", flush=True)
             with self._moved:
                 self._killed += 1
                 self._moved.notify_all()
@@ -89,7 +91,9 @@ class Chaos:
             self.source.wait_streaming()
             self.connect_ends.append(self._connect_pid())
             self.stack.kill("connect")
-            import time; print(f"{time.monotonic():.1f} connect killed", flush=True)
+            import time
+
+            print(f"{time.monotonic():.1f} connect killed", flush=True)
             self.stack.start_part("connect")
             print(f"{time.monotonic():.1f} connect up", flush=True)
         self.source.wait_streaming()

@@ -37,8 +37,10 @@ def verify_documents(context: ContextLog, expected: list[Committed], source: str
     assert [events[0].position.tx for events in found] == [each.xid for each in wanted]
     for events, transaction in zip(found, wanted, strict=True):
         assert [each.event["subject"] for each in events] == list(transaction.documents)
-        for each, (before, after) in zip(events, transaction.documents.values(), strict=True):
-            assert (each.data["before"], each.data["after"]) == (before, after)
+        for each, images in zip(events, transaction.documents.values(), strict=True):
+            for name, image in zip(("before", "after"), images, strict=True):
+                found = each.data[name]
+                assert found == image, f"{name} of {each.event['id']}: {_difference(found, image)}"
             assert each.event["id"] == f"{source}/1/{each.position.commit}/{each.event['subject']}"
 
 
@@ -79,7 +81,7 @@ def _difference(found: object, wanted: object) -> str:
     if isinstance(found, dict) and isinstance(wanted, dict):
         old, new = cast("JsonObject", found), cast("JsonObject", wanted)
         names = [name for name in {**old, **new} if old.get(name, "absent") != new.get(name, "absent")]
-        return ", ".join(f"{n} is {_short(old.get(n, 'absent'))}, not {_short(new.get(n, 'absent'))}" for n in names)
+        return ", ".join(f"{name}: {_difference(old.get(name, 'absent'), new.get(name, 'absent'))}" for name in names)
     return f"{_short(cast('object', found))}, not {_short(wanted)}"
 
 

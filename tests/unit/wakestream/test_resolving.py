@@ -9,8 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
-from cdc_consumer import columns
-from wakestream import config, resolving, resolving_sql, resolving_tables
+from wakestream import config, resolving, resolving_sql
 from wakestream.capture import Capture, Member
 from wakestream.catalogue import Catalogue, Column, ForeignKey, Table
 from wakestream.errors import ConfigurationError
@@ -181,18 +180,6 @@ def test_a_misspelt_table_is_said_once(tmp_path: Path) -> None:
     assert refused(tmp_path, text) == [
         "8:7: no table `public.flihgt` in the database of `air`; did you mean `public.flight`?"
     ]
-
-
-def test_what_is_lost_is_what_the_consumer_loses() -> None:
-    bases = [*columns.KNOWN, "point", "money", "tsvector", "xml"]
-    every = [
-        column("c", base, type=type_, array=array, generated=generated)
-        for base in bases
-        for type_ in (base, "numeric(5,-2)")
-        for array in (False, True)
-        for generated in (False, True)
-    ]
-    assert [resolving_tables.is_lost(each) for each in every] == [columns.is_lost(each) for each in every]
 
 
 @pytest.mark.parametrize(
