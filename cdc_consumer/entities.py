@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import psycopg
@@ -18,6 +18,9 @@ from wakestream import documents, events
 from wakestream.capture import Entity, Member
 
 _keys = msgspec.json.Decoder(dict[str, Any], float_hook=documents.Decimal)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+
 # In a subject a number stands with every digit that it has in the key.
 _subject_keys = msgspec.json.Decoder(dict[str, Any], float_hook=str)
 
@@ -227,26 +230,40 @@ def read(plan: EntityPlan, connection: psycopg.Connection[Any], roots: Mapping[s
 
 
 def withhold_missing(plan: EntityPlan, store: Store, document: str) -> tuple[str, tuple[str, ...]]:
-    """The document without stored values that are not known, and their paths."""
-    tables = [(plan.root, "")] + [(plan.tables[m.table], m.name) for m in plan.entity.members]
-    if not any(store.has_missing(table.label) for table, _ in tables):
+    """The document without stored values that are not known, and their paths; everything else keeps its text."""
+    tables = [plan.root, *(plan.tables[member.table] for member in plan.entity.members)]
+    if not any(store.has_missing(table.label) for table in tables):
         return document, ()
-    tree = documents.decode(document)
-    paths: set[str] = set()
-    for table, name in tables:
-        part = tree if not name else tree.get(name)
-        images = cast("list[dict[str, Any] | None]", part if isinstance(part, list) else [part])
-        for image in images:
-            if image is not None:
-                paths |= _withhold(table, store, image, name)
-    return documents.encode(tree), tuple(sorted(paths))
+    fields = _fields.decode(document)
+    paths = set(_withhold(plan.root, store, fields))
+    for member in plan.entity.members:
+        table, image = plan.tables[member.table], bytes(fields[member.name])
+        if member.many:
+            parts = [_withhold_text(table, store, bytes(each)) for each in _elements.decode(image)]
+            text, inner = (
+                b"[%s]" % b", ".join(part for part, _ in parts),
+                {name for _, names in parts for name in names},
+            )
+        else:
+            text, inner = _withhold_text(table, store, image)
+        if inner:
+            fields[member.name] = msgspec.Raw(text)
+            paths |= {f"{member.name}.{name}" for name in inner}
+    return (msgspec.json.encode(fields).decode(), tuple(sorted(paths))) if paths else (document, ())
 
 
-def _withhold(table: TablePlan, store: Store, image: dict[str, Any], name: str) -> set[str]:
-    key = documents.encode({column.name: image[column.name] for column in table.key_columns})
-    columns = store.missing(table.label, [key]).get(key, frozenset[str]())
-    if WHOLE_ROW in columns:
-        return {name} if name else set(column.name for column in table.shown)
-    for column in columns:
-        image.pop(column, None)
-    return {f"{name}.{column}" if name else column for column in columns}
+def _withhold_text(table: TablePlan, store: Store, image: bytes) -> tuple[bytes, frozenset[str]]:
+    if not image.startswith(b"{"):
+        return image, frozenset()
+    fields = _fields.decode(image)
+    names = _withhold(table, store, fields)
+    return (msgspec.json.encode(fields), names) if names else (image, names)
+
+
+def _withhold(table: TablePlan, store: Store, fields: dict[str, msgspec.Raw]) -> frozenset[str]:
+    """Remove a row's columns that are not known; returns their names."""
+    key = Store.key_of(table, fields)
+    names = store.missing(table.label, [key]).get(key, frozenset[str]()) - {WHOLE_ROW}
+    for name in names:
+        fields.pop(name, None)
+    return names

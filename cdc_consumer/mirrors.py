@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import sql
 
@@ -15,6 +16,8 @@ from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from wakestream import topics
 from wakestream.ledger import settings
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclasses.dataclass(slots=True)
@@ -175,7 +178,7 @@ class Mirrors:
                 'select subject from wake.snapshot_row where source = %s and "table" = %s', (self._source, plan.label)
             ).fetchall()
         }
-        return [key for (text,) in rows if (key := Store.canonical_key(plan, text)) not in seen]
+        return [key for (text,) in rows if (key := Store.key_of(plan, _fields.decode(text))) not in seen]
 
 
 def prepare(connection: psycopg.Connection[Any], compiled: Plan) -> None:

@@ -99,9 +99,8 @@ class Store:
             self._forget_missing(plan, [row for row in [*plain, *deletes] if row.key in known])
 
     @staticmethod
-    def canonical_key(plan: TablePlan, text: str) -> str:
-        """A key out of the store's own JSON in the form that `keys` gives: compact, in index order."""
-        fields = _fields.decode(text)
+    def key_of(plan: TablePlan, fields: Mapping[str, msgspec.Raw]) -> str:
+        """A stored row's key in the form that `keys` gives: compact, in index order."""
         return msgspec.json.encode({column.name: fields[column.name] for column in plan.key_columns}).decode()
 
     def _readable_keys(self, plan: TablePlan, wave: list[Row]) -> list[str]:

@@ -13,7 +13,7 @@ _WHOLE = {
     *("date", "time", "timestamp", "timestamptz", "interval"),
 }
 # Arrays that are cut or absent even in one dimension.
-_LOST_ARRAYS = {"time", "interval", "oid", "bpchar"}
+_LOST_ARRAYS = {"time", "interval"}
 _NEGATIVE_SCALE = re.compile(r"numeric\(\d+,-")
 
 

@@ -143,9 +143,8 @@ class Story:
         if action.state == "awaiting_approval" and self._once(f"{action.id} asked"):
             self._asked.append(action)
         if action.decided_at and self._once(f"{action.id} decided"):
-            text = (
-                f"{action.name}: {action.state} by {action.decided_by}: {action.decision_reason or 'no reason given'}"
-            )
+            verb = "rejects" if action.state == "rejected" else "approves"
+            text = f"{action.decided_by} {verb} {action.name}: {action.decision_reason or 'no reason given'}"
             yield Line(action.decided_at.timestamp(), booking, "person", text, "yellow")
         if action.state in states.ACTION_FINAL | {"unknown"} and self._once(f"{action.id} final"):
             at = action.executed_at.timestamp() if action.executed_at else time.time()

@@ -15,7 +15,7 @@ import pytest
 
 from agent.testing import Reaction, decision
 from localstack import Stack
-from tests.harness.agent import FAILPOINTS, WakeProcess, World, attached_world
+from tests.harness.agent import FAILPOINTS, Connection, WakeProcess, World, attached_world
 from tests.harness.models import PROMPT, Call, RuledModel
 from tests.harness.waiting import eventually
 from tests.harness.webhooks import Target
@@ -124,11 +124,11 @@ class Clerk:
             self.agent.kill()
         self.reached.append(kill.at)
 
-    def decide(self) -> None:
+    def decide(self, ledger: Connection) -> None:
         """Say to each charge that awaits a person what its turn is."""
-        for action, ticket in self.world.told(
+        for action, ticket in ledger.execute(
             "select id, (bound ->> 'ticket')::int from wake.action where state = 'awaiting_approval'"
-        ):
+        ).fetchall():
             match self.verdict(ticket):
                 case "approve":
                     self.world.operations.approve(action, "checked")
@@ -213,7 +213,8 @@ def test_agent_killed_at_every_step(clerk: Clerk) -> None:
     random.Random(SEED).shuffle(others)
     for left, kill in zip(range(len(others), 0, -1), others, strict=True):
         clerk.die(kill, (ACTIVATIONS - len(clerk.rows)) // left)
-        clerk.decide()
+        with clerk.world.ledger() as ledger:
+            clerk.decide(ledger)
     with clerk.agent:
         _wait_settled(clerk)
         assert Counter(clerk.reached) == Counter(kill.at for kill in KILLS)
@@ -229,18 +230,18 @@ def test_agent_killed_at_every_step(clerk: Clerk) -> None:
 def _wait_settled(clerk: Clerk) -> None:
     """Until nothing is on its way: each run is final, or waits for a person."""
     moving = (
-        "select count(*) from wake.run r where state in ('pending', 'running') or state = 'waiting' and exists"
-        " (select 1 from wake.action a where a.run = r.id and a.state in ('approved', 'executing'))"
+        "select count(*) filter (where state in ('pending', 'running') or state = 'waiting' and exists"
+        " (select 1 from wake.action a where a.run = r.id and a.state in ('approved', 'executing'))), count(*)"
+        " from wake.run r"
     )
 
-    def settled() -> bool:
+    def settled(ledger: Connection) -> bool:
         assert clerk.agent.is_running, clerk.agent.log[-3000:]
-        clerk.decide()
-        return clerk.world.told(moving) == [(0,)] and clerk.world.told("select count(*) from wake.run") == [
-            (len(clerk.rows),)
-        ]
+        clerk.decide(ledger)
+        return ledger.execute(moving).fetchone() == (0, ACTIVATIONS)
 
-    eventually(settled, "all runs final or waiting", within=SETTLING)
+    with clerk.world.ledger() as ledger:
+        eventually(lambda: settled(ledger), "all runs final or waiting", within=SETTLING)
 
 
 def _verify_runs(clerk: Clerk) -> None:

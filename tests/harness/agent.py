@@ -30,7 +30,7 @@ from console.operations import Operations
 from localstack import Stack
 from tests.harness.stack import REPOSITORY, drop_database
 from tests.harness.waiting import eventually
-from wakestream import config, ledger, topics
+from wakestream import config, ledger
 from wakestream.config import Loaded
 
 Connection = psycopg.Connection[Any]
@@ -289,7 +289,3 @@ def _database(superuser: str, name: str, *, owner: str | None) -> Generator[str]
     finally:
         with psycopg.connect(superuser, autocommit=True) as admin:
             drop_database(admin, name)
-
-
-def context_topic(world: World) -> str:
-    return topics.context(world.source)
