@@ -25,11 +25,15 @@ setup: $(STAMP) ## the virtual environment with everything in it
 demo: $(STAMP) ## the airline, end to end, on the real stack with the local model
 	@$(BIN)/python -m examples.airline.demo $(DEMO)
 
-test: $(STAMP) ## unit, stack and fault tests, reduced counts
-	$(BIN)/python -m pytest tests --ignore=tests/soak
+test: $(STAMP) ## unit, stack and fault tests, reduced counts; the quick ones run beside those on the real stack
+	@mkdir -p .wake
+	@$(BIN)/python -m pytest tests/unit tests/containers > .wake/unit.log 2>&1 & unit=$$!; \
+	$(BIN)/python -m pytest tests/stack tests/faults --durations=15; stack=$$?; \
+	wait $$unit; quick=$$?; cat .wake/unit.log; \
+	test $$stack -eq 0 -a $$quick -eq 0
 
-soak: $(STAMP) ## the long runs with full counts
-	WAKE_SOAK=1 $(BIN)/python -m pytest tests/soak tests/faults tests/stack
+soak: $(STAMP) ## the same on the real stack with full counts
+	WAKE_SOAK=1 WAKE_TRANSACTIONS=10000 $(BIN)/python -m pytest tests/stack tests/faults --timeout 7200
 
 check: $(STAMP) ## style, types, layers
 	$(BIN)/ruff check .

@@ -77,8 +77,8 @@ class Story:
         self._out = out
         self._insights = insights
         self._told: set[str] = set()
-        self._asked: list[ActionDetail] = []
-        """Actions that wait for a person."""
+        self._asked: list[tuple[int, ActionDetail]] = []
+        """Actions that wait for a person, each with its booking."""
 
     def play(self, watcher: Watcher, disruption: Disruption) -> list[RunStory]:
         """Tell it until every affected booking's run has come to its end; returns the runs."""
@@ -94,7 +94,7 @@ class Story:
             if over:
                 return runs
             self._stage.check()
-            heard = time.monotonic() if lines or self._let_decide() else heard
+            heard = time.monotonic() if lines or self._let_decide(disruption) else heard
             if time.monotonic() - heard > PATIENCE:
                 raise FatalError(f"nothing has happened for {PATIENCE:.0f} s; `wake runs list` says where it stands")
             time.sleep(POLL)
@@ -141,7 +141,7 @@ class Story:
         if self._once(action.id):
             yield Line(action.created_at.timestamp(), booking, "policy", f"{action.name}: {_ruling(action)}")
         if action.state == "awaiting_approval" and self._once(f"{action.id} asked"):
-            self._asked.append(action)
+            self._asked.append((booking, action))
         if action.decided_at and self._once(f"{action.id} decided"):
             verb = "rejects" if action.state == "rejected" else "approves"
             text = f"{action.decided_by} {verb} {action.name}: {action.decision_reason or 'no reason given'}"
@@ -155,13 +155,16 @@ class Story:
             text = f"commit {receipt.commit} with our mark, {receipt.rows} rows, {receipt.seconds:.3f} s after it"
             yield Line(receipt.seen_at.timestamp(), booking, "receipt", text, "green")
 
-    def _let_decide(self) -> bool:
+    def _let_decide(self, disruption: Disruption) -> bool:
         """Show what waits for a person; on a terminal let them decide, elsewhere do it in their place."""
         asked, self._asked = self._asked, []
-        for action in asked:
+        for number, action in asked:
+            booking, flight = disruption.bookings[number], action.chosen["to_flight"]
             self._say("")
-            self._say(f"  {_short(' '.join(str(action.effect.get('text')).split()))}")
-            self._say(f"  must be approved, because {action.approval}:")
+            self._say(
+                f"  {booking.customer} paid {booking.fare_paid}, {flight['flight_no']} costs {flight['fare']},"
+                f" and the policy lets a difference of {booking.difference_limit} pass. To approve:"
+            )
             self._say(f"  . {shown_environment(self._stage)}", "bold")
             self._say(f"  wake actions approve {shlex.quote(action.id)} --reason 'worth it'", "bold")
             if not (sys.stdin.isatty() and self._out.is_terminal) or self._enter_or_elsewhere(action.id):

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import pytest
+
+from cdc_consumer.collect import Collector, Piece
+from tests.harness.debezium import LogWriter, clock, delete, insert, message, update
+from tests.harness.replay import Record
+
+
+def collected(records: list[Record], collector: Collector | None = None) -> list[Piece]:
+    taking = collector or Collector()
+    return [piece for record in records if (piece := taking.take(*record)) is not None]
+
+
+def keys(piece: Piece) -> list[bytes]:
+    return [change.key for change in piece.changes]
+
+
+def three(log: LogWriter, tx: int, *, count: int = 3, first: int = 1) -> None:
+    for order in range(first, first + count):
+        log.change(tx, order, insert("flight", {"id": 10 * tx + order}, {}))
+
+
+def test_a_transaction_is_given_out_at_its_end() -> None:
+    log = LogWriter()
+    commit = log.transaction(
+        insert("flight", {"id": 1}, {}), message("wake", b"mark"), clock(), delete("flight", {"id": 1})
+    )
+    (piece,) = collected(log.records)
+    assert (piece.kind, piece.offset, piece.commit, piece.tx) == ("transaction", 5, commit, 701)
+    assert [(change.op, change.order) for change in piece.changes] == [("c", 1), ("d", 4)]
+    assert (piece.marks, piece.clock, piece.reason) == ([b"mark"], True, "")
+
+
+def test_an_empty_transaction_moves_the_position_and_has_no_changes() -> None:
+    log = LogWriter()
+    commit = log.transaction()
+    collector = Collector()
+    (piece,) = collected(log.records, collector)
+    assert (piece.changes, collector.applied) == ([], commit)
+
+
+def test_a_transaction_sent_again_from_its_middle_is_whole_once() -> None:
+    log = LogWriter(tx=0)
+    log.begin(1)
+    three(log, 1, count=2)
+    three(log, 1, count=2, first=2)  # Debezium died and came back one change before
+    commit = log.end(1, 3)
+    log.begin(1)
+    three(log, 1, count=1, first=3)  # and once more, when it had not noted that it was done
+    log.end(1, 3, lsn=commit)
+    (piece,) = collected(log.records)
+    assert (keys(piece), piece.reason) == ([b'{"id":11}', b'{"id":12}', b'{"id":13}'], "")
+
+
+def test_begin_may_be_missing_when_a_transaction_is_sent_again() -> None:
+    log = LogWriter()
+    three(log, 9, count=1)
+    log.end(9, 1)
+    assert keys(collected(log.records)[0]) == [b'{"id":91}']
+
+
+def test_interleaved_transactions_are_given_out_in_the_order_of_their_ends() -> None:
+    log = LogWriter()
+    log.begin(1)
+    log.begin(2)
+    three(log, 1, count=1)
+    three(log, 2)
+    log.end(2, 3)
+    three(log, 1, count=1, first=2)
+    log.end(1, 2)
+    assert [piece.tx for piece in collected(log.records)] == [2, 1]
+
+
+def test_what_was_applied_makes_no_piece() -> None:
+    log = LogWriter()
+    first = log.transaction(insert("flight", {"id": 1}, {}))
+    log.transaction(insert("flight", {"id": 2}, {}))
+    collector = Collector(first)
+    assert [keys(piece) for piece in collected(log.records, collector)] == [[b'{"id":2}']]
+
+
+def test_a_transaction_id_may_come_again() -> None:
+    log = LogWriter(tx=2**32 - 2)
+    for number in (1, 2, 3):
+        log.transaction(insert("flight", {"id": number}, {}))
+    log.begin(2**32 - 1)
+    log.change(2**32 - 1, 1, update("flight", {"id": 1}, {}))
+    log.end(2**32 - 1, 1)
+    pieces = collected(log.records)
+    assert [piece.tx for piece in pieces] == [2**32 - 1, 0, 1, 2**32 - 1]
+    assert [len(piece.changes) for piece in pieces] == [1, 1, 1, 1]
+
+
+def test_changes_that_did_not_arrive_are_named() -> None:
+    log = LogWriter()
+    log.begin(5)
+    three(log, 5, count=1)
+    log.end(5, 2)
+    (piece,) = collected(log.records)
+    assert piece.reason == "transaction 5 has 2 changes, 1 of them arrived"
+
+
+def test_a_restart_reads_from_the_oldest_open_transaction() -> None:
+    log = LogWriter()
+    log.transaction(insert("flight", {"id": 1}, {}))  # offsets 0 to 2
+    log.begin(1)  # 3
+    log.begin(2)  # 4
+    log.end(2, 0)  # 5
+    collector = Collector()
+    collected(log.records, collector)
+    assert collector.read_from(5) == 3
+    collector.take(6, None, log.records[-1][2])
+    log.end(1, 0)
+    collector.take(*log.records[-1])
+    assert collector.read_from(6) == 7
+
+
+def test_snapshot_rows_stand_alone_inside_a_transaction_too() -> None:
+    log = LogWriter()
+    log.begin(1)
+    log.read(insert("flight", {"id": 7}, {}))
+    three(log, 1, count=1)
+    log.end(1, 1)
+    assert [(piece.kind, piece.offset) for piece in collected(log.records)] == [("snapshot", 1), ("transaction", 3)]
+
+
+def test_notices_and_heartbeats() -> None:
+    log = LogWriter()
+    log.notice("STARTED", "Incremental Snapshot", data_collections="public.flight")
+    log.raw(b'{"serverName":"unit"}', b'{"ts_ms":5}')
+    (piece,) = collected(log.records)
+    assert (piece.kind, piece.body["type"], piece.body["data_collections"]) == ("notice", "STARTED", "public.flight")
+
+
+def test_a_control_record() -> None:
+    (piece,) = collected([(0, b'{"wake":"gap"}', b'{"reason":"restored"}')])
+    assert (piece.kind, piece.body) == ("control", {"kind": "gap", "reason": "restored"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        (None, b"hello", "not a change"),
+        (None, None, "no value"),
+        (None, b"{}", "unknown message"),
+        (b'{"wake":"gap"}', b"{", "broken control record"),
+        (b'{"wake":', b"{}", "broken control record"),
+        (b'{"wake":"gap"}', b"[1]", "broken control record"),
+        (None, b'{"status":"END","id":"12"}', "incomplete change"),
+        (None, b'{"status":"END","id":"12:abc"}', "incomplete change"),
+        (None, b'{"status":"BEGIN"}', "incomplete change"),
+    ],
+)
+def test_what_is_broken_says_why_and_keeps_a_digest(key: bytes | None, value: bytes | None, reason: str) -> None:
+    log = LogWriter()
+    log.raw(key, value)
+    log.transaction(insert("flight", {"id": 1}, {}))
+    broken, piece = collected(log.records)
+    assert (broken.kind, broken.reason, len(broken.digest)) == ("broken", reason, 64)
+    assert keys(piece) == [b'{"id":1}']
