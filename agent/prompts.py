@@ -46,7 +46,7 @@ def messages(
     }
     return [
         {"role": "system", "content": f"{RULES}\n\n{_instructions(agent, view)}"},
-        {"role": "user", "content": _facts(view, offered, names)},
+        {"role": "user", "content": _facts(view, offered, names, document=agent.settings.document)},
     ]
 
 
@@ -67,14 +67,16 @@ def _instructions(agent: CompiledAgent, view: Mapping[str, Any]) -> str:
         raise EventError(reason, detail=str(error)) from error
 
 
-def _facts(view: Mapping[str, Any], offered: Mapping[str, Offer], names: _Untrusted) -> str:
+def _facts(view: Mapping[str, Any], offered: Mapping[str, Offer], names: _Untrusted, *, document: bool) -> str:
+    """What happened, with its document unless the instructions tell it, and what can be done about it."""
     event = view["event"]
     lines = [f"Event: {event['type']} {event['subject']} at {event['time']}"]
-    if view["changed"]:
-        lines.append(f"Changed: {', '.join(view['changed'])}")
-    after = view["after"] if view["after"] is not None else {"deleted": view["before"]}
-    listed = {choice.source.text for offer in offered.values() for choice in offer.action.choose.values()}
-    lines.append(f"Now: {json_text.dump(_without(after, listed))}")
+    if document:
+        if view["changed"]:
+            lines.append(f"Changed: {', '.join(view['changed'])}")
+        after = view["after"] if view["after"] is not None else {"deleted": view["before"]}
+        listed = {choice.source.text for offer in offered.values() for choice in offer.action.choose.values()}
+        lines.append(f"Now: {json_text.dump(_without(after, listed))}")
     lines.append("Actions:" if offered else "Actions: none is possible; answer with an empty list.")
     for name, offer in offered.items():
         lines += _action(name, offer, names)

@@ -111,12 +111,13 @@ class Store:
         for row in wave:
             try:
                 with self._connection.transaction():
-                    keys += self.keys(plan, [row.change])
-                    self._connection.execute(plan.present, (_array([row.change.key]),))
+                    self._connection.execute(plan.key_texts, (_array([row.change.key]),))
+                    found = self.keys(plan, [row.change])
             except psycopg.DataError as error:
-                keys.append(_canonical(row.change.key))
+                found = [_canonical(row.change.key)]
                 row.error, row.before_known = str(error).splitlines()[0], False
                 row.missing_after = frozenset({WHOLE_ROW})
+            keys += found
         return keys
 
     def keys(self, plan: TablePlan, changes: Sequence[Change]) -> list[str]:

@@ -44,8 +44,11 @@ class LogWriter:
 
     def change(self, tx: int, order: int, change: Fields) -> None:
         """One change of a transaction, made by `insert`, `update`, `delete`, `truncate` or `message`."""
-        body = {**change, "transaction": {"id": f"{tx}:1", "total_order": order, "data_collection_order": order}}
-        key = body.pop("key")
+        body: Fields = {
+            **change,
+            "transaction": {"id": f"{tx}:1", "total_order": order, "data_collection_order": order},
+        }
+        key: Any = body.pop("key")
         lsn = body.pop("lsn", None) or self._next_lsn()
         body["source"] = {**body["source"], "lsn": lsn, "txId": tx}
         self._put(key, body)
@@ -66,8 +69,8 @@ class LogWriter:
 
     def read(self, row: Fields) -> None:
         """One row of a snapshot, made by `insert`."""
-        body = {**row, "op": "r", "transaction": None}
-        key = body.pop("key")
+        body: Fields = {**row, "op": "r", "transaction": None}
+        key: Any = body.pop("key")
         self._put(key, body)
 
     def notice(self, kind: str, aggregate: str, **data: str) -> None:

@@ -117,14 +117,19 @@ class Recording:
 
 
 @contextmanager
-def scratch_ledger(cluster: str) -> Generator[str]:
-    """The URL of a new ledger with the newest schema, in this cluster, for as long as it is needed."""
+def scratch_ledger(cluster: str, template: str | None = None) -> Generator[str]:
+    """The URL of a new ledger in this cluster, for as long as it is needed: with the newest schema, or as a copy."""
     name = f"ledger_{secrets.token_hex(5)}"
     with psycopg.connect(cluster, autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        admin.execute(
+            sql.SQL("create database {} template {}").format(
+                sql.Identifier(name), sql.Identifier(template or "template1")
+            )
+        )
     url = urlsplit(cluster)._replace(path=f"/{name}").geturl()
     try:
-        ledger.migrate(url)
+        if template is None:
+            ledger.migrate(url)
         yield url
     finally:
         with psycopg.connect(cluster, autocommit=True) as admin:

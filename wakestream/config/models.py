@@ -158,6 +158,8 @@ class Agent(Section):
     instructions: str
     lookups: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+    document: bool = True
+    """Show the event's document whole below the instructions; `false` where these tell the facts themselves."""
     attempts: int = Field(default=5, ge=1, le=100)
     """How often a run is tried before it is parked."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -14,7 +16,7 @@ from localstack import Stack
 from localstack.postgres import Cluster
 from tests.harness import replay
 from tests.harness.source import Connection, forget
-from tests.unit.cdc_consumer.tables import SOURCE
+from tests.unit.cdc_consumer.tables import SOURCE, NewLedger
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +40,13 @@ def ledger_url(cluster: str) -> Generator[str]:
     """A ledger with the newest schema."""
     with replay.scratch_ledger(cluster) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def new_ledger(cluster: str) -> Generator[NewLedger]:
+    """Makes ledgers with the newest schema and nothing else, quickly: each is a copy of one."""
+    with replay.scratch_ledger(cluster) as url:
+        yield partial(replay.scratch_ledger, cluster, urlsplit(url).path[1:])
 
 
 @pytest.fixture

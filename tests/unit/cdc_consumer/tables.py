@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from cdc_consumer import mirrors
 from cdc_consumer.plan import Plan
@@ -11,6 +12,9 @@ from cdc_consumer.tables import TablePlan
 from tests.harness.source import Connection
 from wakestream.capture import Capture, CapturedTable, Entity, Revision
 from wakestream.catalogue import Catalogue, Column, Table
+
+NewLedger = Callable[[], AbstractContextManager[str]]
+"""Gives the URL of a ledger that nobody else has."""
 
 SOURCE = "unit"
 PLACEHOLDER = "wake-placeholder"

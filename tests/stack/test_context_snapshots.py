@@ -1,0 +1,160 @@
+"""Snapshots while the tables are written: the first one, and one that finds what the store has missed."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import defaultdict
+from collections.abc import Generator
+from pathlib import Path
+from typing import LiteralString
+
+import pytest
+
+from tests.harness.context import ContextLog, Raw, exact
+from tests.harness.processes import ConsumerProcess
+from tests.harness.source import AttachedSource, attached
+from tests.harness.waiting import eventually
+
+DDL = "create table seat (row int, code text, free boolean, n int, primary key (row, code))"
+ROWS = 2000
+SEED = 11
+STATEMENTS: tuple[LiteralString, ...] = (
+    "update seat set n = n + 1 where row = %(row)s and code = %(code)s",
+    "delete from seat where row = %(row)s and code = %(code)s",
+    "insert into seat values (%(row)s, %(code)s, true, 0) on conflict do nothing",
+    "update seat set row = %(away)s where row = %(row)s and code = %(code)s",
+)
+
+
+class Writer:
+    """Changes random rows until it is told to stop."""
+
+    def __init__(self, source: AttachedSource, *, away: int) -> None:
+        self._source = source
+        self._away = away  # rows from here on are where moved rows go
+        self._random = random.Random(SEED)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+        self.written = 0
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        with self._source.connect() as connection:
+            while not self._stop.is_set():
+                row, code = self._random.randint(1, ROWS), self._random.choice("AB")
+                place = {"row": row, "code": code, "away": self._away + self.written}
+                connection.execute(self._random.choice(STATEMENTS), place)
+                self.written += 1
+
+
+@pytest.fixture(scope="module")
+def writers() -> list[Writer]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def source(
+    env: dict[str, str], writers: list[Writer], tmp_path_factory: pytest.TempPathFactory
+) -> Generator[AttachedSource]:
+    """Attached while it is written; the writer goes on."""
+
+    def fill(source: AttachedSource) -> None:
+        with source.connect() as connection:
+            connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
+        writers.append(Writer(source, away=1_000_000))
+
+    directory: Path = tmp_path_factory.mktemp("snapshots")
+    with attached(env, DDL, ["public.seat"], fill=fill) as source:
+        try:
+            with ConsumerProcess(source.raw_config, directory) as consumer:
+                consumer.start()
+                yield source
+                assert consumer.stop() == 0
+        finally:
+            for writer in writers:
+                writer.stop()
+
+
+def test_no_change_is_lost_between_snapshot_and_stream(source: AttachedSource, writers: list[Writer]) -> None:
+    source.wait_mirrored()
+    before = writers[0].written
+    eventually(lambda: writers[0].written > before + 200, "200 more changes after the snapshot")
+    writers[0].stop()
+    source.wait_applied()
+    context = source.context()
+    context.verify_contract()
+    assert len(context.of_type("row.read")) > ROWS // 2
+    verify_chains(context)
+    verify_store(source, context)
+
+
+def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedSource, writers: list[Writer]) -> None:
+    with source.connect() as connection:
+        connection.execute("insert into seat values (900001, 'differs', true, 0), (900002, 'is not there', true, 0)")
+    source.wait_applied()
+    mirror = f"{source.name}__public.seat"
+    with source.ledger() as connection:  # what a store looks like that has missed three changes
+        connection.execute(f"update {mirror} set n = 99 where row = 900001".encode())
+        connection.execute(f"delete from {mirror} where row = 900002".encode())
+        connection.execute(f"insert into {mirror} values (900003, 'is gone', true, 5)".encode())
+    writers.append(Writer(source, away=2_000_000))
+    source.signal_snapshot("public.seat")
+    eventually(lambda: "public.seat/900003,is%20gone" in told(source), "the end of the snapshot in the context")
+    writers[1].stop()
+    source.wait_applied()
+    context = source.context()
+    context.verify_contract()
+    found = {each.event["subject"]: each for each in again(context)}
+    assert {subject: each.type for subject, each in found.items()} == {
+        "public.seat/900001,differs": "row.read",
+        "public.seat/900002,is%20not%20there": "row.read",
+        "public.seat/900003,is%20gone": "row.deleted",
+    }
+    differs, missed, gone = (found[subject].data for subject in sorted(found))
+    assert (differs["before"]["n"], differs["after"]["n"], differs["changed"]) == (99, 0, ["n"])
+    assert (missed["before"], missed["changed"], missed["missing"]) == (None, None, [])
+    assert (gone["before"]["n"], gone["after"], gone["key"]) == (5, None, {"row": 900003, "code": "is gone"})
+    verify_store(source, context)
+
+
+def told(source: AttachedSource) -> set[str]:
+    """Subjects of deletes that a snapshot made."""
+    return {each.event["subject"] for each in source.context().of_type("row.deleted") if each.data["snapshot"]}
+
+
+def again(context: ContextLog) -> list[Raw]:
+    """What snapshots made when there was a store already."""
+    return [each for each in context.unique if each.data.get("snapshot") and "before" not in each.data["missing"]]
+
+
+def verify_chains(context: ContextLog) -> None:
+    """Each event continues where the one before it of the same subject ended."""
+    state: dict[str, object] = defaultdict(lambda: "unknown")
+    for each in context.unique:
+        if not each.type.startswith("row."):
+            continue
+        subject, data = each.event["subject"], each.data
+        if "before" in data["missing"]:
+            assert data["before"] is None
+            assert state[subject] == "unknown" or each.type == "row.read", each.event["id"]
+        else:
+            assert state[subject] in ("unknown", data["before"]), each.event["id"]
+        state[subject] = data["after"]
+
+
+def verify_store(source: AttachedSource, context: ContextLog) -> None:
+    """The store holds what the source holds, and the events led there."""
+    with source.connect() as connection:
+        wanted = sorted(text for (text,) in connection.execute("select to_jsonb(s.*)::text from seat as s"))
+    with source.ledger() as connection:
+        query = f"select to_jsonb(s.*)::text from {source.name}__public.seat as s"
+        assert sorted(text for (text,) in connection.execute(query.encode())) == wanted
+    last = {each.event["subject"]: each.data["after"] for each in context.unique if each.type.startswith("row.")}
+    images = {f"public.seat/{image['row']},{image['code'].replace(' ', '%20')}": image for image in map(exact, wanted)}
+    phantom = {"public.seat/900001,differs", "public.seat/900002,is%20not%20there"}
+    assert {subject: image for subject, image in last.items() if image is not None} == images or phantom & images.keys()

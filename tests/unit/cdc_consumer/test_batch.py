@@ -1,0 +1,313 @@
+"""Whole cycles over logs that are put together here: what becomes of each kind of piece, however the log is cut."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from cdc_consumer.plan import Plan
+from tests.harness.context import ContextLog, Raw
+from tests.harness.debezium import LogWriter, clock, delete, insert, message, move, truncate, update
+from tests.harness.replay import Recording
+from tests.unit.cdc_consumer.tables import (
+    BOOKING,
+    CUSTOMER,
+    FLIGHT,
+    PLACEHOLDER,
+    SOURCE,
+    NewLedger,
+    column,
+    plan,
+    table,
+)
+from wakestream import marks
+from wakestream.capture import Entity, Member
+from wakestream.events import Cause
+
+KEY = b"k" * 32
+ENTITY = Entity(
+    "booking",
+    "public.booking",
+    (
+        Member("customer", "public.customer", columns=("customer",), references=("code",)),
+        Member("flight", "public.flight", columns=("flight_id",), references=("id",)),
+    ),
+)
+PLAIN = plan(FLIGHT, CUSTOMER, BOOKING)
+WITH_ENTITY = plan(FLIGHT, CUSTOMER, BOOKING, entities={"booking": ENTITY})
+TABLES = ("flight", "customer", "booking")
+
+
+def consumed(
+    new_ledger: NewLedger,
+    log: LogWriter,
+    compiled: Plan = PLAIN,
+    *,
+    seed: int = 0,
+    largest: int = 10**6,
+    crashes: float = 0.0,
+) -> tuple[ContextLog, list[tuple[str, str]]]:
+    """The context of this log, and kinds and subjects of its dead letters."""
+    revision = compiled.revision
+    recording = Recording(SOURCE, revision.catalogue, revision.capture, KEY, 3, log.records)
+    with new_ledger() as url:
+        context = recording.replay(url, random.Random(seed), largest=largest, crashes=crashes)
+        with psycopg.connect(url) as connection:
+            query = 'select kind, subject from wake.dead_letter order by "offset", kind, subject'
+            letters = connection.execute(query).fetchall()
+    context.verify_contract()
+    return context, letters
+
+
+def started(*tables: str) -> LogWriter:
+    """A log that begins with a snapshot of empty tables."""
+    log = LogWriter()
+    log.snapshot(tables or TABLES, [])
+    return log
+
+
+def summary(events: Sequence[Raw]) -> list[tuple[str, str]]:
+    return [(each.type, each.event["subject"]) for each in events]
+
+
+def test_rows_of_several_transactions_in_one_batch(new_ledger: NewLedger) -> None:
+    log = started()
+    log.transaction(insert("flight", {"id": 1}, {"status": "late"}), clock())
+    log.transaction(update("flight", {"id": 1}, {"status": "on time"}), delete("flight", {"id": 1}))
+    context, letters = consumed(new_ledger, log)
+    assert summary(context.unique) == [
+        ("row.inserted", "public.flight/1"),
+        ("context.clock", "unit/clock"),
+        ("row.updated", "public.flight/1"),
+        ("row.deleted", "public.flight/1"),
+    ]
+    assert [each.data["before"] and each.data["before"]["status"] for each in context.of_type("row.updated")] == [
+        "late"
+    ]
+    assert letters == []
+
+
+def test_changes_of_a_table_that_is_not_captured(new_ledger: NewLedger) -> None:
+    log = started()
+    log.transaction(insert("seat", {"id": 1}, {}), insert("flight", {"id": 1}, {}))
+    log.transaction(insert("flight", {"id": 2}, {}))
+    context, letters = consumed(new_ledger, log)
+    assert summary(context.unique) == [("row.inserted", "public.flight/1"), ("row.inserted", "public.flight/2")]
+    assert letters == [("unknown table", "public.seat")]
+
+
+def test_a_batch_with_a_value_that_cannot_be_read_loses_nothing_else(new_ledger: NewLedger) -> None:
+    documents = table("documents", "id", column("id", "int4"), column("doc", "json"))
+    log = started("documents")
+    log.transaction(insert("seat", {"id": 1}, {}))
+    log.transaction(insert("documents", {"id": 1}, {"doc": "{}"}))
+    log.transaction(update("documents", {"id": 1}, {"doc": '"\\u0000"'}), insert("documents", {"id": 2}, {"doc": "1"}))
+    context, letters = consumed(new_ledger, log, plan(documents))
+    assert [(each.event["subject"], each.data["missing"]) for each in context.unique] == [
+        ("public.documents/1", []),
+        ("public.documents/1", ["after"]),
+        ("public.documents/2", []),
+    ]
+    assert letters == [("unknown table", "public.seat"), ("unreadable value", "public.documents/1")]
+
+
+def test_a_key_that_cannot_be_read(new_ledger: NewLedger) -> None:
+    keyed = table("keyed", "day", column("day", "date"), column("n", "int4"))
+    log = started("keyed")
+    log.transaction(
+        insert("keyed", {"day": "2026-13-45Z"}, {"n": 1}), insert("keyed", {"day": "2026-11-22Z"}, {"n": 2})
+    )
+    context, letters = consumed(new_ledger, log, plan(keyed))
+    assert [each.event["subject"] for each in context.unique] == ["public.keyed/2026-13-45Z", "public.keyed/2026-11-22"]
+    assert letters == [("unreadable value", "public.keyed/2026-13-45Z")]
+
+
+def test_changes_that_did_not_arrive_open_a_gap_that_a_snapshot_closes(new_ledger: NewLedger) -> None:
+    log = started()
+    log.transaction(insert("flight", {"id": 1}, {"seats": 1}))
+    log.begin(9)
+    log.change(9, 1, update("flight", {"id": 1}, {"seats": 2}))
+    log.end(9, 2)
+    log.transaction(update("flight", {"id": 1}, {"seats": 3}))
+    log.snapshot(("flight",), [insert("flight", {"id": 1}, {"seats": 3})], kind="Incremental Snapshot")
+    log.transaction(update("flight", {"id": 1}, {"seats": 4}))
+    context, _ = consumed(new_ledger, log)
+    opened, closed = context.of_type("context.gap")
+    assert (opened.data["state"], closed.data["state"]) == ("open", "closed")
+    assert (opened.data["tables"], closed.data["tables"]) == (["public.flight"], ["public.flight"])
+    assert "2 changes, 1 of them arrived" in opened.data["reason"]
+    assert [each.data["missing"] for each in context.of_type("row.updated")] == [["before"], ["before"], []]
+
+
+def test_a_gap_that_somebody_declares(new_ledger: NewLedger) -> None:
+    log = started()
+    log.raw(b'{"wake":"gap"}', b'{"reason":"restored","tables":["public.customer"],"ts_ms":1795363190994}')
+    log.raw(b'{"wake":"party"}', b"{}")
+    log.transaction(delete("customer", {"code": "a"}), delete("flight", {"id": 1}))
+    context, letters = consumed(new_ledger, log)
+    (gap,) = context.of_type("context.gap")
+    assert (gap.data["reason"], gap.data["tables"], gap.event["time"]) == (
+        *("restored", ["public.customer"]),
+        "2026-11-22T15:59:50.994Z",
+    )
+    assert letters == [("unknown control record", "")]
+
+
+SEAT = table("seat", "number code", column("code", "text"), column("number", "int4"), column("free", "bool"))
+
+
+def seat(number: int, code: str, free: bool) -> dict[str, Any]:
+    return insert("seat", {"number": number, "code": code}, {"free": free})
+
+
+def test_a_snapshot_again_tells_what_differs_and_what_is_gone(new_ledger: NewLedger) -> None:
+    log = started("seat")
+    strange = 'a\u000b"\\\u001f🛫,/'
+    log.transaction(*(seat(number, strange, True) for number in (1, 2, 3, 4)))
+    log.notice("STARTED", "Incremental Snapshot", data_collections="public.seat")
+    log.read(seat(1, strange, True))
+    log.read(seat(2, strange, False))
+    log.transaction(update("seat", {"number": 4, "code": strange}, {"free": False}))
+    log.notice("COMPLETED", "Incremental Snapshot", data_collections="public.seat")
+    context, _ = consumed(new_ledger, log, plan(SEAT))
+    found = [each for each in context.unique if each.data["snapshot"]]
+    quoted = "a%0B%22%5C%1F%F0%9F%9B%AB%2C%2F"
+    assert summary(found) == [("row.read", f"public.seat/2,{quoted}"), ("row.deleted", f"public.seat/3,{quoted}")]
+    assert [each.data["changed"] for each in found] == [["free"], None]
+    assert found[1].data["key"] == {"number": 3, "code": strange}
+    assert found[1].data["before"] == {"number": 3, "code": strange, "free": True}
+
+
+def test_the_first_snapshot_makes_reads_only(new_ledger: NewLedger) -> None:
+    log = LogWriter()
+    log.snapshot(TABLES, [insert("flight", {"id": 1}, {}), insert("booking", {"id": 1}, {"flight_id": 1})])
+    context, _ = consumed(new_ledger, log, WITH_ENTITY)
+    assert summary(context.unique) == [("row.read", "public.flight/1"), ("row.read", "public.booking/1")]
+
+
+def test_a_later_snapshot_row_changes_documents_too(new_ledger: NewLedger) -> None:
+    log = started()
+    log.transaction(insert("flight", {"id": 1}, {"seats": 1}), insert("booking", {"id": 5}, {"flight_id": 1}))
+    log.snapshot(("flight",), [insert("flight", {"id": 1}, {"seats": 2})], kind="Incremental Snapshot")
+    context, _ = consumed(new_ledger, log, WITH_ENTITY)
+    last = context.of_type("entity.changed")[-1]
+    assert (last.event["subject"], last.data["changed"], last.data["snapshot"]) == ("booking/5", ["flight.seats"], True)
+    assert last.data["rows"] == [context.of_type("row.read")[0].event["id"]]
+
+
+def test_a_value_that_is_not_known_changes_no_other_document(new_ledger: NewLedger) -> None:
+    log = started()
+    log.transaction(insert("flight", {"id": 1}, {}), insert("booking", {"id": 5}, {"flight_id": 1}))
+    log.transaction(update("customer", {"code": "a"}, {"name": PLACEHOLDER}), update("flight", {"id": 1}, {}))
+    log.transaction(insert("booking", {"id": 6}, {"customer": "a"}))
+    context, _ = consumed(new_ledger, log, WITH_ENTITY)
+    assert summary(context.of_type("entity.changed")) == [
+        ("entity.changed", "booking/5"),
+        ("entity.changed", "booking/6"),
+    ]
+    last = context.of_type("entity.changed")[-1]
+    assert (last.data["after"]["customer"], last.data["missing"]) == ({"code": "a"}, ["after.customer.name"])
+
+
+def test_causes_that_prove_themselves(new_ledger: NewLedger) -> None:
+    cause = Cause("action", "run", "trigger", ("booking/1",), 1)
+    log = started()
+    for number, xid in enumerate((701, 2**32 + 702, 701)):  # the log's transactions are 701, 702 and 703
+        mark = marks.sign_mark(KEY, cause, xid).encode()
+        log.transaction(message("wake", mark), insert("flight", {"id": number}, {}))
+    log.transaction(message("wake", b"anything"), insert("flight", {"id": 9}, {}))
+    context, letters = consumed(new_ledger, log)
+    assert [each.data["cause"] is not None for each in context.unique] == [True, True, False, False]
+    assert [kind for kind, _ in letters] == ["forged mark", "forged mark"]
+
+
+def random_log(rng: random.Random, transactions: int) -> LogWriter:
+    """Everything that a log may hold, in any order that Debezium and a few strangers can make."""
+    log = LogWriter()
+    log.snapshot(TABLES, [insert("flight", {"id": number}, {"seats": 0}) for number in (1, 2)])
+    rows: dict[str, set[Any]] = {"flight": {1, 2}, "customer": set(), "booking": set()}
+    for _ in range(transactions):
+        step = rng.random()
+        if step < 0.05:
+            log.raw(rng.choice((None, b"x")), rng.choice((b"hello", b"{}", None, b'{"op":"u"}')))
+        elif step < 0.1:
+            _snapshot_again(rng, log, rows)
+        elif step < 0.13:
+            log.transaction(insert("unknown", {"id": 1}, {}), *_random_changes(rng, rows))
+        elif step < 0.2:
+            _sent_twice(rng, log, rows)
+        else:
+            log.transaction(*_random_changes(rng, rows), *((clock(),) if rng.random() < 0.3 else ()))
+    return log
+
+
+def _random_changes(rng: random.Random, rows: dict[str, set[Any]]) -> list[dict[str, Any]]:
+    changes: list[dict[str, Any]] = []
+    for _ in range(rng.randint(1, 5)):
+        name = rng.choice(TABLES)
+        column_, there = ("code", rows[name]) if name == "customer" else ("id", rows[name])
+        value = rng.choice("abc") if name == "customer" else rng.randint(1, 5)
+        after = _random_image(rng, name)
+        if rng.random() < 0.03:
+            changes.append(truncate(name))
+            there.clear()
+        elif value not in there:
+            changes.append(insert(name, {column_: value}, {**after, **({"big": "x"} if name == "flight" else {})}))
+            there.add(value)
+        elif rng.random() < 0.3:
+            changes.append(delete(name, {column_: value}))
+            there.discard(value)
+        elif rng.random() < 0.2:
+            there.discard(value)
+            moved = f"{value}x" if isinstance(value, str) else value + 10
+            there.add(moved)
+            changes += move(name, {column_: value}, {column_: moved}, after, lsn=rng.randint(10**6, 10**9))
+        else:
+            changes.append(update(name, {column_: value}, after))
+    return changes
+
+
+def _random_image(rng: random.Random, name: str) -> dict[str, Any]:
+    if name == "flight":
+        return {"status": rng.choice("ab"), "seats": rng.randint(0, 2), "big": rng.choice((PLACEHOLDER, "y", None))}
+    if name == "customer":
+        return {"name": rng.choice(("Ada", "Bo", PLACEHOLDER, None))}
+    return {"flight_id": rng.choice((None, 1, 2, 3)), "customer": rng.choice((None, *"abc")), "note": PLACEHOLDER}
+
+
+def _sent_twice(rng: random.Random, log: LogWriter, rows: dict[str, set[Any]]) -> None:
+    """A transaction of which a part, or after a while all of it, is sent again."""
+    first = len(log.records)
+    log.transaction(*_random_changes(rng, rows))
+    again = log.records[first:]
+    for _, key, value in again if rng.random() < 0.5 else again[rng.randrange(len(again)) :]:
+        log.raw(key, value)
+
+
+def _snapshot_again(rng: random.Random, log: LogWriter, rows: dict[str, set[Any]]) -> None:
+    log.notice("STARTED", "Incremental Snapshot", data_collections="public.flight")
+    for number in sorted(rows["flight"]):
+        if rng.random() < 0.8:
+            log.read(insert("flight", {"id": number}, {"seats": rng.randint(0, 2), "big": "z"}))
+    if rng.random() < 0.8:
+        log.notice("COMPLETED", "Incremental Snapshot", data_collections="public.flight")
+    else:
+        log.notice("ABORTED", "Incremental Snapshot", data_collections="public.flight")
+
+
+@pytest.mark.parametrize("compiled", [PLAIN, WITH_ENTITY], ids=["rows", "documents"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_how_a_log_is_cut_cannot_be_seen(new_ledger: NewLedger, compiled: Plan, seed: int) -> None:
+    log = random_log(random.Random(seed), 60)
+    whole, letters = consumed(new_ledger, log, compiled)
+    for largest, crashes in ((1, 0.1), (20, 0.3)):
+        again, same_letters = consumed(new_ledger, log, compiled, seed=seed, largest=largest, crashes=crashes)
+        assert [(each.partition, each.value) for each in again.accepted] == [
+            (each.partition, each.value) for each in whole.accepted
+        ]
+        assert same_letters == letters
+    assert len(whole.unique) > 100
