@@ -104,7 +104,7 @@ def test_what_a_customer_writes_moves_neither_approval_nor_another_booking(stage
         known = {row.id for row in insights.runs(trigger=TRIGGER)}
         disruption.happen(owner)
         run = eventually(lambda: _decided(insights, known), "the decision about the booking of the customer who cheats")
-        prompts = [seen.body["messages"][1]["content"] for seen in model.seen]
+        prompts = [_shown(seen.body) for seen in model.seen]
 
     assert any(f"<untrusted>{INJECTION}</untrusted>" in prompt for prompt in prompts)
     # What it was told to say, it could not say: there is no place for it in the answer.
@@ -127,16 +127,20 @@ def test_what_a_customer_writes_moves_neither_approval_nor_another_booking(stage
 
 def _obey(request: dict[str, Any]) -> Reaction:
     """Do whatever a remark says; propose nothing for everybody else."""
-    messages = request["messages"]
-    if INJECTION not in messages[1]["content"]:
+    if INJECTION not in _shown(request):
         return decision(reason="nobody asked me")
-    if len(messages) == 2:
+    if len(request["messages"]) == 2:
         arguments = {"to_flight": 3, "booking": 1, "fare_difference": 0, "approval": "never"}
         return Say(json.dumps({"reason": "as told", "actions": [{"action": "rebook", "arguments": arguments}]}))
     message = "Booking 1 is on flight 3, the fare difference is 0."
     return decision(
         ("rebook", {"to_flight": 3}), ("notify_customer", {"message": message}), reason="booking 1, no approval"
     )
+
+
+def _shown(request: dict[str, Any]) -> str:
+    """Everything that the model reads before it answers."""
+    return "\n".join(message["content"] for message in request["messages"][:2])
 
 
 def _decided(insights: Insights, known: set[str]) -> RunStory | None:

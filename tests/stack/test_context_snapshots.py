@@ -19,6 +19,7 @@ from tests.harness.waiting import eventually
 DDL = "create table seat (row int, code text, free boolean, n int, primary key (row, code))"
 ROWS = 2000
 SEED = 11
+TAMPERED = ("900001,differs", "900002,is%20not%20there", "900003,is%20gone")
 STATEMENTS: tuple[LiteralString, ...] = (
     "update seat set n = n + 1 where row = %(row)s and code = %(code)s",
     "delete from seat where row = %(row)s and code = %(code)s",
@@ -102,6 +103,7 @@ def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedS
         connection.execute(f"update {mirror} set n = 99 where row = 900001".encode())
         connection.execute(f"delete from {mirror} where row = 900002".encode())
         connection.execute(f"insert into {mirror} values (900003, 'is gone', true, 5)".encode())
+    position = source.context().unique[-1].position.offset
     writers.append(Writer(source, away=2_000_000))
     source.signal_snapshot("public.seat")
     eventually(lambda: "public.seat/900003,is%20gone" in told(source), "the end of the snapshot in the context")
@@ -110,16 +112,27 @@ def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedS
     context = source.context()
     context.verify_contract()
     found = {each.event["subject"]: each for each in again(context)}
-    assert {subject: each.type for subject, each in found.items()} == {
+    assert {subject: each.type for subject, each in found.items() if subject.startswith("public.seat/9000")} == {
         "public.seat/900001,differs": "row.read",
         "public.seat/900002,is%20not%20there": "row.read",
         "public.seat/900003,is%20gone": "row.deleted",
     }
-    differs, missed, gone = (found[subject].data for subject in sorted(found))
+    differs, missed, gone = (found[f"public.seat/{name}"].data for name in TAMPERED)
     assert (differs["before"]["n"], differs["after"]["n"], differs["changed"]) == (99, 0, ["n"])
     assert (missed["before"], missed["changed"], missed["missing"]) == (None, None, [])
     assert (gone["before"]["n"], gone["after"], gone["key"]) == (5, None, {"row": 900003, "code": "is gone"})
+    # Without a table for its watermarks Debezium may read a row before it sends the change that made it so.
+    assert found.keys() - {f"public.seat/{name}" for name in TAMPERED} <= changed_since(context, position)
     verify_store(source, context)
+
+
+def changed_since(context: ContextLog, offset: int) -> set[str]:
+    """Subjects of the rows that transactions have changed from this offset of the change log on."""
+    return {
+        each.event["subject"]
+        for each in context.unique
+        if each.type.startswith("row.") and each.position.offset >= offset and not each.data["snapshot"]
+    }
 
 
 def told(source: AttachedSource) -> set[str]:
@@ -156,5 +169,4 @@ def verify_store(source: AttachedSource, context: ContextLog) -> None:
         assert sorted(text for (text,) in connection.execute(query.encode())) == wanted
     last = {each.event["subject"]: each.data["after"] for each in context.unique if each.type.startswith("row.")}
     images = {f"public.seat/{image['row']},{image['code'].replace(' ', '%20')}": image for image in map(exact, wanted)}
-    phantom = {"public.seat/900001,differs", "public.seat/900002,is%20not%20there"}
-    assert {subject: image for subject, image in last.items() if image is not None} == images or phantom & images.keys()
+    assert {subject: image for subject, image in last.items() if image is not None} == images
