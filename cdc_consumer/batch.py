@@ -72,11 +72,16 @@ class Batch:
     def _together(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """Pieces whose every change makes one event: applied in large sets, however many transactions they are."""
         rows = self._apply([change for piece in pieces for change in piece.changes])
+        render = self._render.row
         for piece in pieces:
             place, cause = self._render.at(piece), self._cause(piece)
             of = len(piece.changes) + piece.clock
-            for seq in range(1, len(piece.changes) + 1):
-                yield self._row(place, next(rows), cause, seq, of)
+            for seq, change in enumerate(piece.changes, 1):
+                row = next(rows)
+                if change.op == "t" or row.error is not None:
+                    yield self._row(place, row, cause, seq, of)
+                else:
+                    yield render(place, row, cause, seq, of)
             if piece.clock:
                 yield self._render.clock(place, of, of)
 

@@ -93,8 +93,10 @@ class Collector:
             change = decode.change_of(envelope, key)
             ts_ms = (envelope.source.ts_ms if envelope.source else None) or 0
             return Piece("snapshot", offset, ts_ms=ts_ms, changes=[change])
-        txid = _txid(block.id)
-        entries = self._open.setdefault(txid, _Open(offset)).entries
+        opened = self._open.get(block.id.partition(":")[0])
+        if opened is None:  # looked at closely only where it is new
+            opened = self._open[_txid(block.id)] = _Open(offset)
+        entries = opened.entries
         if envelope.op == "m":
             message = envelope.message
             if message is None:

@@ -25,7 +25,7 @@ _WIDTHS = {
 _ARRAY_HEADER = 24
 
 # Arrays whose elements Debezium holds as Java objects that print their name.
-_NAMED_ARRAYS = {"text", "varchar", "json", "jsonb", "uuid", "enum"}
+_NAMED_ARRAYS = {"text", "varchar", "bpchar", "json", "jsonb", "uuid", "enum"}
 
 # Types whose value is the same text in a message key and in `to_jsonb`.
 SIMPLE_KEYS = {"int2", "int4", "int8", "text", "varchar", "uuid", "enum", "bool"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from typing import Any
 
@@ -52,6 +53,10 @@ class Envelope(msgspec.Struct, gc=False):
     timestamp: int | None = None
 
 
+class _Object(msgspec.Struct, gc=False):
+    """Any JSON object; what is in it is passed over."""
+
+
 class Change(msgspec.Struct, gc=False):
     """One row-level change, its image still as Debezium printed it."""
 
@@ -67,7 +72,7 @@ class Change(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Envelope)
-_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_keys = msgspec.json.Decoder(_Object)
 
 
 def decode(value: bytes | None) -> Envelope:
@@ -98,7 +103,12 @@ def change_of(envelope: Envelope, key: bytes | None) -> Change:
     if op in ("c", "u", "r") and after is None:
         raise EventError("incomplete change", detail=f"{op} of {source.schema}.{source.table} has no new image")
     order = envelope.transaction.total_order if envelope.transaction else None
-    return Change(op, f"{source.schema}.{source.table}", key or b"", after, order, source.lsn)
+    return Change(op, _label(source.schema, source.table), key or b"", after, order, source.lsn)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _label(schema: str | None, table: str) -> str:
+    return f"{schema}.{table}"
 
 
 def content_of(message: LogicalMessage) -> bytes:

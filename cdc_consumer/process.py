@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import psycopg
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from cdc_consumer import mirrors, position, start
 from cdc_consumer.collect import Collector, Piece
@@ -21,7 +21,7 @@ from cdc_consumer.position import Position
 from cdc_consumer.publish import Publisher
 from wakestream import capture, kafka, ledger, topics
 from wakestream.config import Config, reveal
-from wakestream.errors import FatalError, TransientError
+from wakestream.errors import FatalError, TransientError, WakeError
 from wakestream.failpoint import reach
 from wakestream.ledger import settings
 
@@ -159,23 +159,22 @@ class Session:
         count = 0
         while messages:
             for message in messages:
-                last = self._take(collector, message, pieces, applied_offset)
+                error = message.error()
+                if error is not None:
+                    raise self._unreadable(error)
+                last = message.offset() or 0
+                piece = collector.take(last, message.key(), message.value())  # pyright: ignore[reportArgumentType]
+                # A snapshot row inside an unfinished transaction was applied before the restart and is read again.
+                if piece is not None and last > applied_offset:
+                    pieces.append(piece)
             count += len(messages)
             messages = self._consumer.consume(READ_AT_ONCE, 0) if count < BATCH else []
         return last, pieces
 
-    def _take(self, collector: Collector, message: Message, pieces: list[Piece], applied_offset: int) -> int:
-        error = message.error()
-        if error is not None:
-            if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own code
-                raise TransientError(f"{self._topic} no longer has what was to be read next; looking again")
-            raise kafka.convert(error, f"reading {self._topic}")
-        offset = message.offset() or 0
-        piece = collector.take(offset, message.key(), message.value())  # pyright: ignore[reportArgumentType]
-        # A snapshot row inside an unfinished transaction was applied before the restart and is read again.
-        if piece is not None and offset > applied_offset:
-            pieces.append(piece)
-        return offset
+    def _unreadable(self, error: KafkaError) -> WakeError:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own code
+            return TransientError(f"{self._topic} no longer has what was to be read next; looking again")
+        return kafka.convert(error, f"reading {self._topic}")
 
     def _switch(self, revision: int, at: Position) -> Plan:
         """Work under a newer revision from here on; committed before anything is published under it."""

@@ -32,7 +32,16 @@ class Publisher:
 
         Raises `TransientError` when the broker does not keep up within the patience.
         """
+        produce, topic = self._producer.produce, self._topic
         for message in messages:
+            if message.partition is not None and self._failure is None:
+                try:
+                    produce(topic, message.value, message.subject, message.partition)
+                    continue
+                except BufferError:
+                    pass  # the long way, which waits
+                except KafkaException as error:
+                    raise kafka.convert(error, f"publishing to {self._topic}") from error
             targets = range(self._partitions) if message.partition is None else (message.partition,)
             for partition in targets:
                 self._produce(message, partition)

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import msgspec
 
@@ -31,7 +30,7 @@ def dumps(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, gc=False):
     """One event for one partition, or for all of them."""
 
     subject: str
@@ -46,11 +45,12 @@ Draft = Callable[[int, int], Message]
 class Place:
     """What all events of one piece say alike, written once."""
 
-    __slots__ = ("id", "outside", "piece", "position", "row_tail", "snapshot", "time")
+    __slots__ = ("id", "outside", "piece", "position", "row_tail", "snapshot", "time", "words")
 
     def __init__(self, source: str, log: int, piece: Piece) -> None:
         commit, tx = ("null", "null") if piece.commit is None else (str(piece.commit), str(piece.tx))
         self.piece = piece
+        self.words: dict[tuple[str, str], tuple[str, str, str, str]] = {}
         self.id = f"{source}/{log}/r{piece.offset}" if piece.commit is None else f"{source}/{log}/{piece.commit}"
         self.snapshot = "true" if piece.commit is None else "false"
         self.time = iso(piece.ts_ms)
@@ -90,17 +90,18 @@ class Renderer:
         after = _withhold(row.after, row.missing_after) if row.missing_after else row.after
         if not row.before_known:
             before = None
-        missing = _missing(row, before)
+        certain = row.before_known and not row.missing_before and not row.missing_after and not said.lost
+        missing = "[]" if certain else _missing(row, before)
         changed = "null" if op in "cd" or before is None or after is None else dumps(_changed(before, after))
-        subject = said.subject(row.key)
+        subject, quoted = said.subject(row.key)
         of_log = place.piece.commit is not None
         order, lsn = (change.order, change.lsn or "null") if of_log else ("null", "null")
+        identifier = change.order if of_log else seq
+        words = place.words.get((said.label, op)) or said.words(place, op)
         value = (
-            f'{{"specversion":"1.0","id":"{place.row_id(change.order, seq)}"{said.source},"type":"{_TYPES[op]}"'
-            f',"subject":{dumps(subject)},"time":"{place.time}","data":{{"op":"{_OPS[op]}","key":{row.key}'
-            f',"before":{before or "null"},"after":{after or "null"},"changed":{changed},"missing":{missing}'
-            f',"untrusted":{said.untrusted}{place.position}{seq},"of":{of}{place.row_tail}{order},"lsn":{lsn}}}'
-            f',"snapshot":{place.snapshot},"cause":{cause}}}}}'
+            f'{words[0]}{identifier}{words[1]}{quoted}{words[2]}{row.key},"before":{before or "null"}'
+            f',"after":{after or "null"},"changed":{changed},"missing":{missing}{words[3]}{seq},"of":{of}'
+            f'{place.row_tail}{order},"lsn":{lsn}}},"snapshot":{place.snapshot},"cause":{cause}}}}}'
         )
         return Message(subject, value, events.partition_of(subject, self._partitions))
 
@@ -174,20 +175,34 @@ class EntityChange:
 class _Said:
     """What every event of one table says alike."""
 
-    __slots__ = ("_number", "_prefix", "source", "untrusted")
+    __slots__ = ("_number", "_prefix", "_quoted", "label", "lost", "source", "untrusted")
 
     def __init__(self, plan: TablePlan) -> None:
-        self._prefix = plan.label
+        self._prefix = self.label = plan.label
+        self._quoted = dumps(plan.label)[:-1]
+        self.lost = plan.lost
         self.source = f',"source":{dumps(f"wake://{plan.source}/{plan.label}")}'
         self.untrusted = dumps(plan.untrusted)
         key = plan.key_columns
         # A key of one integer reads `{"id":7}`: its subject is cut out, not parsed.
         self._number = f"{{{dumps(key[0].name)}:" if len(key) == 1 and key[0].base in _INTEGERS else None
 
-    def subject(self, key: str) -> str:
+    def words(self, place: Place, op: str) -> tuple[str, str, str, str]:
+        """What stands between the values of every event of one piece, table and operation."""
+        words = place.words[self.label, op] = (
+            f'{{"specversion":"1.0","id":"{place.id}.',
+            f'"{self.source},"type":"{_TYPES[op]}","subject":',
+            f',"time":"{place.time}","data":{{"op":"{_OPS[op]}","key":',
+            f',"untrusted":{self.untrusted}{place.position}',
+        )
+        return words
+
+    def subject(self, key: str) -> tuple[str, str]:
         if self._number is not None and key.startswith(self._number):
-            return f"{self._prefix}/{key[len(self._number) : -1]}"
-        return events.subject(self._prefix, _keys.decode(key))
+            number = key[len(self._number) : -1]
+            return f"{self._prefix}/{number}", f'{self._quoted}/{number}"'
+        subject = events.subject(self._prefix, _keys.decode(key))
+        return subject, dumps(subject)
 
 
 @functools.lru_cache(maxsize=1000)

@@ -66,10 +66,12 @@ class Store:
     def apply(self, changes: Sequence[Change]) -> list[Row]:
         """Apply changes in their order; one result each. Truncates give an empty row."""
         rows = [Row(change, self._tables[change.table]) for change in changes]
+        moved = False
         for previous, row in itertools.pairwise(rows):
-            if _is_move(previous.change, row.change):
-                row.moved = previous
-        for segment in _segments(rows):
+            if previous.change.op == "d" and _is_move(previous.change, row.change):
+                row.moved, moved = previous, True
+        whole = not moved and not any(change.op == "t" for change in changes)
+        for segment in [rows] if whole and rows else _segments(rows):
             if segment[0].change.op == "t":
                 self._truncate(segment[0].plan)
                 continue
@@ -80,10 +82,11 @@ class Store:
     def _apply_wave(self, plan: TablePlan, wave: list[Row]) -> None:
         for row, key in zip(wave, self._readable_keys(plan, wave), strict=True):
             row.key = key
-        wave = [row for row in wave if row.error is None]
+        if self._careful:
+            wave = [row for row in wave if row.error is None]
         known = self._missing_of(plan, wave)
         plain = [row for row in wave if row.change.op != "d"]
-        if plan.may_be_doubtful(row.change.after or b"" for row in plain):
+        if plan.may_be_doubtful([row.change.after or b"" for row in plain]):
             clear: list[Row] = []
             for row in plain:
                 if row.change.after is not None and plan.is_doubtful(row.change.after):
@@ -123,6 +126,9 @@ class Store:
     def keys(self, plan: TablePlan, changes: Sequence[Change]) -> list[str]:
         """The changes' keys as JSON objects with values as `to_jsonb` prints them."""
         if plan.simple_key:
+            together = b"\n".join([change.key for change in changes])
+            if b"\\" not in together:
+                return together.decode().split("\n")
             return [_canonical(change.key) for change in changes]
         texts = self._connection.execute(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
         return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
@@ -131,7 +137,7 @@ class Store:
         if not wave:
             return
         for part in [[row] for row in wave] if self._careful else [wave]:
-            listed = _array(row.change.after or b"null" for row in part)
+            listed = _array([row.change.after or b"null" for row in part])
             try:
                 with _savepoint(self._connection, self._careful):
                     query = plan.upsert if plan.settings.mirror else plan.show
@@ -141,8 +147,12 @@ class Store:
                     raise
                 self._lose(part[0], str(error).splitlines()[0])
                 continue
-            for row, images in zip(part, found, strict=True):
-                row.before, row.after = images if plan.settings.mirror else (None, images[0])
+            if plan.settings.mirror:
+                for row, (before, after) in zip(part, found, strict=True):
+                    row.before, row.after = before, after
+            else:
+                for row, (after,) in zip(part, found, strict=True):
+                    row.after = after
 
     def _delete(self, plan: TablePlan, wave: list[Row]) -> None:
         if not wave or not plan.settings.mirror:
@@ -221,6 +231,10 @@ class Store:
 
     def _settle_wave(self, plan: TablePlan, wave: list[Row], known: Mapping[str, frozenset[str]]) -> None:
         """Most rows need no second look: an insert had no row before, and an image that is there is true."""
+        if not plan.settings.mirror and not known:
+            for row in wave:
+                row.before_known = row.change.op == "c"
+            return
         plainly = plan.settings.mirror and plan.label not in self.untrusted and not known
         for row in wave:
             if plainly and row.change.op == "c" and row.moved is None:

@@ -90,7 +90,22 @@ class TablePlan:
     def may_be_doubtful(self, images: Iterable[bytes]) -> bool:
         """Whether any of these images may be; one search over all of them costs next to nothing."""
         together = b"\n".join(images)
-        return any(needle in together for needle in self._needles)
+        far = self._far
+        return any(needle in together for needle in self._plain_needles) or (
+            far is not None and far.search(together) is not None
+        )
+
+    @cached_property
+    def _far(self) -> re.Pattern[bytes] | None:
+        """A time that may be far away, as one search; in arrays it has no name before it."""
+        temporal = [column for column in self.shown if column.base in columns.TEMPORAL]
+        if not temporal:
+            return None
+        return re.compile((b'"' if any(column.array for column in temporal) else b'":"') + rb"(?:[+-]|0000-)")
+
+    @cached_property
+    def _plain_needles(self) -> tuple[bytes, ...]:
+        return tuple(needle for needle in self._needles if needle not in (b'"+', b'"-', b'"0000-'))
 
     @cached_property
     def _needles(self) -> tuple[bytes, ...]:

@@ -23,14 +23,16 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True)
 class Number:
-    """A JSON number with a point or an exponent, as it is written: `1.50` is not `1.5`."""
+    """A JSON number as it is written: `1.50` is not `1.5`. Small integers are plain ones."""
 
     digits: str
 
 
 def exact(text: str | bytes) -> Any:
     """JSON without any rounding."""
-    return json.loads(text, parse_float=Number)
+    return json.loads(
+        text, parse_float=Number, parse_int=lambda digits: int(digits) if len(digits) < 40 else Number(digits)
+    )
 
 
 @dataclass(frozen=True)

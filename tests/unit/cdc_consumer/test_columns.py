@@ -10,7 +10,7 @@ from tests.unit.cdc_consumer.tables import column
 SCALARS = ("text", "varchar", "bpchar", "json", "jsonb", "bytea", "numeric")
 ARRAYS = (
     *("text", "varchar", "json", "jsonb", "int2", "int4", "int8", "float4", "float8", "bool", "date", "timestamp"),
-    *("timestamptz", "uuid", "bytea", "numeric", "enum"),
+    *("timestamptz", "uuid", "bytea", "numeric", "enum", "bpchar", "oid"),
 )
 
 
@@ -28,7 +28,7 @@ def test_arrays_whose_null_may_be_a_value() -> None:
 
 def test_arrays_of_arrays_come_as_nulls_or_as_names() -> None:
     named = {base for base in ARRAYS if not columns.nested_as_null(column("c", base, array=True))}
-    assert named == {"text", "varchar", "json", "jsonb", "uuid", "enum"}
+    assert named == {"text", "varchar", "bpchar", "json", "jsonb", "uuid", "enum"}
 
 
 @pytest.mark.parametrize(
