@@ -41,6 +41,7 @@ FOREVER = WAITS + "print('up')\nthreading.Event().wait()"
 
 
 def test_a_signal_ends_all_cleanly() -> None:
+    before = signal.getsignal(signal.SIGINT)
     both = threading.Barrier(2, action=stop)
 
     def up() -> None:
@@ -49,7 +50,7 @@ def test_a_signal_ends_all_cleanly() -> None:
     heard = Heard({"one: up": up, "two: up": up})
     assert Supervisor({"one": python(FOREVER), "two": python(FOREVER)}, heard).run() == 0
     assert {"one: bye", "two: bye", "one: ended", "two: ended"} <= set(heard.lines)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_dies_is_started_again_later_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
