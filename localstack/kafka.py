@@ -102,7 +102,8 @@ class Broker:
     def _format(self) -> None:
         shutil.rmtree(self._directory / "data", ignore_errors=True)
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
+        # As one word: an id that begins with a dash would be taken for an option.
+        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self._properties)]
         argv = [*java.arguments(HEAP), *tool]
         made = subprocess.run(argv, capture_output=True, text=True, check=False)
         if made.returncode != 0:
