@@ -52,7 +52,8 @@ def test_waiting_ends_while_the_broker_is_away(where: str, request: pytest.Fixtu
 def test_giving_up_throws_away_what_was_not_delivered(nobody: str) -> None:
     publisher = Publisher(Kafka(bootstrap_servers=nobody), "unit.context", 3)
     publisher.send(MESSAGES)
-    assert len(publisher._producer) == 4  # pyright: ignore[reportPrivateUsage]
+    # Beside the four messages it counts what librdkafka has to say about the broker.
+    assert len(publisher._producer) >= 4  # pyright: ignore[reportPrivateUsage]
     started = time.monotonic()
     publisher.give_up()
     assert len(publisher._producer) == 0  # pyright: ignore[reportPrivateUsage]
