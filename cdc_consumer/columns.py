@@ -15,7 +15,7 @@ from wakestream.mirroring import ledger_type
 _CAST = {"numeric", "json", "jsonb", "bytea"}
 
 # Arrays whose unchanged out-of-line value comes as the placeholder; that of others, and of bytea, comes as null.
-_MARKED_ARRAYS = {"text", "varchar", "json", "jsonb", "int4", "int8", "uuid"}
+_MARKED_ARRAYS = {"text", "varchar", "bpchar", "json", "jsonb", "int4", "int8", "uuid"}
 
 # Bytes of the types of one length; that of others is at most that of their JSON.
 _WIDTHS = {

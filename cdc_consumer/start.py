@@ -120,6 +120,9 @@ def open_position(
     if row.topic_id != identifier:
         # Positions of the database stay what they are, so the last applied transaction is still known.
         return Opened(msgspec.structs.replace(anew, commit=row.commit), f"topic {topic} was made anew", clock)
+    if row.read_from < low <= row.offset + 1:
+        # Only the beginning of a transaction is gone that has not ended: it tells itself that changes are missing.
+        return Opened(msgspec.structs.replace(row, read_from=low))
     if row.read_from < low:
         reason = f"the change log no longer has offsets {row.read_from} to {low - 1}: the consumer was away too long"
         return Opened(msgspec.structs.replace(row, offset=low - 1, read_from=low), reason, clock)

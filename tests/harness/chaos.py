@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -50,9 +51,8 @@ class Chaos:
             task.result()
         self.consumer.start()
 
-    def _guarded(self, task: object) -> None:
+    def _guarded(self, task: Callable[[], None]) -> None:
         """One task that fails ends the waits of the others."""
-        assert callable(task)
         try:
             task()
         except BaseException:
@@ -78,9 +78,6 @@ class Chaos:
                 assert self.consumer.kill() == -signal.SIGKILL
             else:
                 self.consumer.kill_at(point)
-            import time
-
-            print(f"{time.monotonic():.1f} kill {point} {self.workload.done}", flush=True)
             with self._moved:
                 self._killed += 1
                 self._moved.notify_all()
@@ -91,11 +88,7 @@ class Chaos:
             self.source.wait_streaming()
             self.connect_ends.append(self._connect_pid())
             self.stack.kill("connect")
-            import time
-
-            print(f"{time.monotonic():.1f} connect killed", flush=True)
             self.stack.start_part("connect")
-            print(f"{time.monotonic():.1f} connect up", flush=True)
         self.source.wait_streaming()
 
     def _wait_killed(self, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import secrets
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -70,6 +71,10 @@ class Recording:
     mark_key: bytes
     partitions: int
     records: Sequence[Record]
+
+    def head(self, count: int) -> Recording:
+        """Its first records."""
+        return dataclasses.replace(self, records=self.records[:count])
 
     def replay(self, url: str, rng: random.Random, *, largest: int, crashes: float = 0.0) -> ContextLog:
         """Apply it in batches of random size up to `largest` records; a part of the cycles fails and is repeated."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psycopg
-from confluent_kafka import Message, Producer
+from confluent_kafka import Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from connectors import connector_config, topics_setup
@@ -86,6 +88,20 @@ class AttachedSource:
         """Write a message of our own into the change log."""
         self._produce(topics.changes(self.name), key, value)
 
+    def applied_offset(self) -> int:
+        """The last record of the change log that the consumer has applied."""
+        with self.ledger() as connection:
+            query = 'select "offset" from wake.source_position where source = %s'
+            row = connection.execute(query, (self.name,)).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def cut_change_log(self, end: int) -> None:
+        """Delete what the change log has before this offset, as its retention would."""
+        client = cast("Any", AdminClient({"bootstrap.servers": self.env["KAFKA_BOOTSTRAP"]}))
+        place = TopicPartition(topics.changes(self.name), 0, end)
+        client.delete_records([place])[place].result()
+
     def signal_snapshot(self, *tables: str) -> str:
         """Ask Debezium for an incremental snapshot; returns the signal's id."""
         identifier = secrets.token_hex(4)
@@ -129,6 +145,17 @@ class AttachedSource:
             )
         return lsn
 
+    def wait_logged(self) -> None:
+        """Until everything committed so far is in the change log."""
+        with self.connect() as connection:
+            lsn = current_lsn(connection)
+
+        def logged() -> bool:
+            ends = re.findall(rb'"status":"END","id":"\d+:(\d+)"', b"".join(_value(m) for m in self.change_log()[-40:]))
+            return any(int(end) >= lsn for end in ends)
+
+        eventually(logged, f"the change log of {self.name} at {lsn}")
+
     def dead_letters(self) -> list[tuple[str, int]]:
         """Kind and offset of what could not be processed, in order."""
         with self.ledger() as connection:
@@ -146,6 +173,11 @@ class AttachedSource:
 def kafka_messages(config: Config, topic: str) -> list[Message]:
     """Every message of a topic's only partition."""
     return ContextLog.messages(config.kafka, topic)
+
+
+def _value(message: Message) -> bytes:
+    value = message.value()
+    return value if isinstance(value, bytes) else b""
 
 
 def current_lsn(connection: Connection) -> int:

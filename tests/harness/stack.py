@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,3 +89,16 @@ def _own_home() -> Generator[Path]:
             yield home
             return
     pytest.fail(f"a hundred runs of the tests use {first} and its neighbours")
+
+
+@contextmanager
+def own_home() -> Generator[Path]:
+    """A state directory that is gone afterwards.
+
+    Not below pytest's own: another run that starts closes that to everybody else, the databases' user included.
+    """
+    home = Path(tempfile.mkdtemp(prefix="wake-test-"))
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

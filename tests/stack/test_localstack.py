@@ -16,18 +16,19 @@ from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from localstack import PART_NAMES, PartName, Stack
-from tests.harness.stack import SourceDatabase
+from tests.harness.stack import SourceDatabase, own_home
 from wakestream import secrets_file
 from wakestream.errors import FatalError
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
+def own() -> Generator[Stack]:
     """A second stack, beside the one of the whole run, that these tests may break."""
-    stack = Stack(tmp_path_factory.mktemp("stack") / "home")
-    stack.up()
-    yield stack
-    stack.down(wipe=True)
+    with own_home() as home:
+        stack = Stack(home)
+        stack.up()
+        yield stack
+        stack.down(wipe=True)
 
 
 @dataclass(frozen=True)

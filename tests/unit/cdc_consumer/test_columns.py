@@ -17,7 +17,7 @@ ARRAYS = (
 def test_unchanged_long_values_that_come_as_null() -> None:
     assert {base for base in SCALARS if columns.null_for_toast(column("c", base))} == {"bytea"}
     hidden = {base for base in ARRAYS if columns.null_for_toast(column("c", base, array=True))}
-    assert set(ARRAYS) - hidden == {"text", "varchar", "json", "jsonb", "int4", "int8", "uuid"}
+    assert set(ARRAYS) - hidden == {"text", "varchar", "bpchar", "json", "jsonb", "int4", "int8", "uuid"}
     assert not columns.null_for_toast(column("c", "int4"))
 
 

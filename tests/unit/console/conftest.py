@@ -13,24 +13,26 @@ from console import operators, sessions
 from console.insights import Insights
 from console.operations import Operations
 from localstack import Stack
+from tests.harness.stack import own_home
 from tests.unit.console.seeds import Seed
 from wakestream import ledger
 from wakestream.ledger.models import Base
 
 
 @pytest.fixture(scope="session")
-def ledger_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+def ledger_server() -> Generator[str]:
     """The URL of a ledger with the newest schema."""
-    stack = Stack(tmp_path_factory.mktemp("console") / "home")
-    stack.home.prepare()
-    stack.home.assign_ports(set())
-    stack.start_part("ledger-db")
-    try:
-        url = stack.env()["LEDGER_URL"]
-        ledger.migrate(url)
-        yield url
-    finally:
-        stack.stop_part("ledger-db")
+    with own_home() as home:
+        stack = Stack(home)
+        stack.home.prepare()
+        stack.home.assign_ports(set())
+        stack.start_part("ledger-db")
+        try:
+            url = stack.env()["LEDGER_URL"]
+            ledger.migrate(url)
+            yield url
+        finally:
+            stack.stop_part("ledger-db")
 
 
 @pytest.fixture
