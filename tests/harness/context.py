@@ -148,13 +148,18 @@ class ContextLog:
 
     def _verify_whole_pieces(self) -> None:
         """A piece's events are counted from one to `of`, in every partition that has broadcast ones."""
-        for piece in self.pieces():
+        pieces = self.pieces()
+        # The clock goes on while partition after partition is read: the newest piece may be here in part.
+        newest = max((each.position.rank[:2] for each in self.accepted), default=None)
+        for piece in pieces:
+            if piece[0].position.rank[:2] == newest and piece[0].event["type"] == "context.clock":
+                continue
             places = [each.position.seq for each in piece]
             assert places == list(range(1, piece[0].position.of + 1)), [each.event["id"] for each in piece]
             assert len({each.position.of for each in piece}) == 1
         everywhere: dict[str, set[int]] = defaultdict(set)
         for each in self.accepted:
-            if each.is_broadcast:
+            if each.is_broadcast and each.position.rank[:2] != newest:
                 everywhere[each.event["id"]].add(each.partition)
         assert {name for name, where in everywhere.items() if len(where) != self.partitions} == set()
 

@@ -19,6 +19,7 @@ from wakestream.events import Cause
 
 Row = dict[str, Value]
 
+MARKED = 0.12  # of the transactions
 _STATEMENTS: tuple[tuple[str, int], ...] = (
     ("insert", 20),
     ("insert_or_update", 4),
@@ -29,7 +30,6 @@ _STATEMENTS: tuple[tuple[str, int], ...] = (
     ("delete", 10),
     ("delete_and_insert", 3),
     ("change_key", 8),
-    ("message", 3),
     ("savepoint", 6),
 )
 
@@ -82,6 +82,8 @@ class Workload:
         work = _Work(self._random, connection, self._model.begin(), taken)
         began = time.time()
         connection.execute("begin")
+        if self._random.random() < MARKED:
+            self._message(work)  # a mark begins its transaction, as an action's does
         for _ in range(self._random.randint(1, 6)):
             self._statement(work)
             yield
@@ -116,8 +118,6 @@ class Workload:
         name = self._random.choices(names, weights)[0]
         if name == "savepoint":
             self._savepoint(work)
-        elif name == "message":
-            self._message(work)
         else:
             label = self._random.choices(list(SHAPES), (3, 3, 2))[0]
             cast("Callable[[str, int], None]", getattr(work, name))(label, self._random.choice((1, 1, 1, 2, 5)))
