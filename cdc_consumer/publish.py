@@ -57,8 +57,12 @@ class Publisher:
 
     def give_up(self) -> None:
         """Throw away what is not delivered; nothing behind it may be delivered after this."""
-        self._producer.purge(in_queue=True, in_flight=True, blocking=True)
-        self._producer.flush(0.1)
+        try:
+            self._producer.purge(in_queue=True, in_flight=True, blocking=True)
+            self._producer.flush(0.1)
+        except KafkaException as error:
+            # A producer without gaps ends for good when something in flight is thrown away, which is what we ask for.
+            logger.info("The producer for %s has ended: %s", self._topic, error)
 
     def _produce(self, message: Message, partition: int) -> None:
         deadline = time.monotonic() + PATIENCE
