@@ -1,4 +1,4 @@
-"""JSON with every digit: numbers that are not integers are decimals, from the event to the effect."""
+"""What the agent stores as JSON, and events out of it, with every digit."""
 
 from __future__ import annotations
 
@@ -10,26 +10,17 @@ import msgspec
 
 from wakestream.errors import EventError
 from wakestream.events import ContextEvent
+from wakestream.exact_json import dump, load
 
-_encoder = msgspec.json.Encoder(decimal_format="number")
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+__all__ = ["dump", "load", "load_event", "storable"]
+
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _events = msgspec.json.Decoder(ContextEvent, float_hook=Decimal)
-
-
-def dump(value: Any) -> str:
-    """The value as compact JSON."""
-    return _encoder.encode(value).decode()
 
 
 def storable(value: Any) -> str | None:
     """JSON for a `jsonb` column, which holds every character but one; None stays None."""
     return None if value is None else _NUL.sub(r"\1", dump(value))
-
-
-def load(text: str | bytes) -> Any:
-    """The value of a JSON text."""
-    return _decoder.decode(text)
 
 
 def load_event(text: str | bytes) -> ContextEvent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +15,10 @@ from psycopg import sql
 from cdc_consumer.decode import Change
 from cdc_consumer.store import WHOLE_ROW, Store
 from cdc_consumer.tables import TablePlan
-from wakestream import documents, events
+from wakestream import documents, events, exact_json
 from wakestream.capture import Entity, Member
 
-_keys = msgspec.json.Decoder(dict[str, Any], float_hook=documents.Decimal)
+_keys = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -167,7 +168,7 @@ def touched(
     def add(text: str, place: int) -> None:
         key = _keys.decode(text)
         subject = events.subject(plan.entity.name, _subject_keys.decode(text))
-        found.setdefault(subject, Touched(key, documents.encode(key))).rows.add(place)
+        found.setdefault(subject, Touched(key, exact_json.dump(key))).rows.add(place)
 
     own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
     if own:

@@ -32,18 +32,11 @@ class Publisher:
 
         Raises `TransientError` when the broker does not keep up within the patience.
         """
-        produce, topic = self._producer.produce, self._topic
         for message in messages:
-            if message.partition is not None and self._failure is None:
-                try:
-                    produce(topic, message.value, message.subject, message.partition)
-                    continue
-                except BufferError:
-                    pass  # the long way, which waits
-                except KafkaException as error:
-                    raise kafka.convert(error, f"publishing to {self._topic}") from error
-            targets = range(self._partitions) if message.partition is None else (message.partition,)
-            for partition in targets:
+            if message.partition is not None:
+                self._produce(message, message.partition)
+                continue
+            for partition in range(self._partitions):
                 self._produce(message, partition)
 
     def wait(self) -> None:
@@ -65,12 +58,13 @@ class Publisher:
             logger.info("The producer for %s has ended: %s", self._topic, error)
 
     def _produce(self, message: Message, partition: int) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = 0.0
         while self._failure is None:
             try:
                 self._producer.produce(self._topic, message.value, message.subject, partition)
                 return
             except BufferError:
+                deadline = deadline or time.monotonic() + PATIENCE
                 self._producer.poll(0.1)
                 if time.monotonic() > deadline:
                     break

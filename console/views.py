@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from wakestream import exact_json
+
 Json = dict[str, Any]
 
 
@@ -246,9 +248,6 @@ class Decided(View, frozen=True, kw_only=True):
     """What to know about it."""
 
 
-_encoder = msgspec.json.Encoder(decimal_format="number")
-
-
 def to_json(view: View) -> str:
     """One JSON object on one line, numbers with every digit."""
     return plain_json(view)
@@ -256,7 +255,7 @@ def to_json(view: View) -> str:
 
 def plain_json(value: Any) -> str:
     """Any JSON value on one line."""
-    return _encoder.encode(value).decode()
+    return exact_json.dump(value)
 
 
 def lsn(position: int) -> str:

@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any
 
-import msgspec
 from psycopg import sql
 
 from wakestream.capture import Entity, Member
-
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
-_encoder = msgspec.json.Encoder(decimal_format="number")
-
-
-def decode(text: str | bytes) -> Any:
-    """JSON with every digit of its numbers kept."""
-    return _decoder.decode(text)
-
-
-def encode(value: Any) -> str:
-    """JSON out of what `decode` gave."""
-    return _encoder.encode(value).decode()
 
 
 def type_name(text: str) -> sql.SQL:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from wakestream import exact_json
 from wakestream.errors import EventError
 
 Op = Literal["insert", "update", "delete", "read", "truncate"]
@@ -137,7 +138,7 @@ def key_text(value: Any) -> str:
     """One key value as it stands in a subject, before percent-encoding."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else exact_json.dump(value)
 
 
 def subject(name: str, key: Mapping[str, Any]) -> str:

@@ -8,15 +8,13 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import jinja2
-import msgspec
 from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from wakestream import exact_json
 from wakestream.config.loading import nearest
 
 VARIABLES = frozenset({"event", "key", "before", "after", "changed", "lookups"})
-
-_json = msgspec.json.Encoder(decimal_format="number")
 
 
 class TemplateProblem(NamedTuple):
@@ -63,7 +61,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 def _to_json(value: Any, indent: int | None = None) -> str:
     if indent is None:
-        return _json.encode(value).decode()
+        return exact_json.dump(value)
     return json.dumps(value, indent=indent, default=_number, ensure_ascii=False)
 
 

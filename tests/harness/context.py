@@ -120,6 +120,19 @@ class ContextLog:
         self._verify_prefixes()
         self._verify_whole_pieces()
 
+    @property
+    def ends_whole(self) -> bool:
+        """Whether its newest piece is here in all its places: it may be cut where the topic is still written to."""
+        newest = list(self.pieces())[-1:]
+        return all(
+            len(piece) == piece[0].position.of
+            and all(len(self._partitions_of(each)) == self.partitions for each in piece if each.is_broadcast)
+            for piece in newest
+        )
+
+    def _partitions_of(self, event: Raw) -> set[int]:
+        return {each.partition for each in self.accepted if each.event["id"] == event.event["id"]}
+
     def _verify_placement(self) -> None:
         for each in self.raw:
             assert each.key.decode() == each.event["subject"]
@@ -148,18 +161,13 @@ class ContextLog:
 
     def _verify_whole_pieces(self) -> None:
         """A piece's events are counted from one to `of`, in every partition that has broadcast ones."""
-        pieces = self.pieces()
-        # The clock goes on while partition after partition is read: the newest piece may be here in part.
-        newest = max((each.position.rank[:2] for each in self.accepted), default=None)
-        for piece in pieces:
-            if piece[0].position.rank[:2] == newest and piece[0].event["type"] == "context.clock":
-                continue
+        for piece in self.pieces():
             places = [each.position.seq for each in piece]
             assert places == list(range(1, piece[0].position.of + 1)), [each.event["id"] for each in piece]
             assert len({each.position.of for each in piece}) == 1
         everywhere: dict[str, set[int]] = defaultdict(set)
         for each in self.accepted:
-            if each.is_broadcast and each.position.rank[:2] != newest:
+            if each.is_broadcast:
                 everywhere[each.event["id"]].add(each.partition)
         assert {name for name, where in everywhere.items() if len(where) != self.partitions} == set()
 

@@ -77,8 +77,13 @@ class AttachedSource:
         return psycopg.connect(self.env["LEDGER_URL"], autocommit=True, options=_AS_EVENTS)
 
     def context(self) -> ContextLog:
-        """The context topic as it is now."""
-        return ContextLog.read(self.config.kafka, topics.context(self.name))
+        """The context topic as it is now, read again while its newest piece is only being written."""
+
+        def read() -> ContextLog | None:
+            found = ContextLog.read(self.config.kafka, topics.context(self.name))
+            return found if found.ends_whole else None
+
+        return eventually(read, f"the end of {topics.context(self.name)} in all its partitions")
 
     def change_log(self) -> list[Message]:
         """Every message of the change log as it is now, in order."""

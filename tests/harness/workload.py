@@ -19,7 +19,6 @@ from wakestream.events import Cause
 
 Row = dict[str, Value]
 
-MARKED = 0.12  # of the transactions
 _STATEMENTS: tuple[tuple[str, int], ...] = (
     ("insert", 20),
     ("insert_or_update", 4),
@@ -30,6 +29,7 @@ _STATEMENTS: tuple[tuple[str, int], ...] = (
     ("delete", 10),
     ("delete_and_insert", 3),
     ("change_key", 8),
+    ("message", 3),
     ("savepoint", 6),
 )
 
@@ -82,8 +82,6 @@ class Workload:
         work = _Work(self._random, connection, self._model.begin(), taken)
         began = time.time()
         connection.execute("begin")
-        if self._random.random() < MARKED:
-            self._message(work)  # a mark begins its transaction, as an action's does
         for _ in range(self._random.randint(1, 6)):
             self._statement(work)
             yield
@@ -118,6 +116,8 @@ class Workload:
         name = self._random.choices(names, weights)[0]
         if name == "savepoint":
             self._savepoint(work)
+        elif name == "message":
+            self._message(work)
         else:
             label = self._random.choices(list(SHAPES), (3, 3, 2))[0]
             cast("Callable[[str, int], None]", getattr(work, name))(label, self._random.choice((1, 1, 1, 2, 5)))
@@ -144,6 +144,9 @@ class Workload:
         true = self._random.random() < 0.7
         content = marks.sign_mark(self._mark_key, cause, xid if true else xid + 1)
         work.connection.execute("select pg_logical_emit_message(true, 'wake', %s::text)", (content,))
+        # PostgreSQL takes a message's end for its place in the log. That is where the next record starts, so that a
+        # change which follows in another subtransaction may be decoded before it; something has to lie between.
+        work.connection.execute("select pg_logical_emit_message(true, 'spacer', '')")
         work.transaction.message(cause if true else None)
         if true:
             work.actions.append(action)
