@@ -21,7 +21,7 @@ from tests.harness.waiting import eventually
 from tests.harness.webhooks import Target
 
 ACTIVATIONS = int(os.environ.get("WAKE_ACTIVATIONS") or (2000 if os.environ.get("WAKE_SOAK") else 200))
-SEED = int(os.environ.get("WAKE_SEED") or random.SystemRandom().randrange(2**32))
+SEED = int(os.environ["WAKE_SEED"])
 SETTLING = 120.0 + ACTIVATIONS / 4  # seconds: the last kill's leases, then what is left
 
 DDL = """
@@ -206,7 +206,6 @@ def clerk(stack: Stack, env: dict[str, str], tmp_path: Path) -> Iterator[Clerk]:
 
 @pytest.mark.timeout(600 + 2 * ACTIVATIONS)
 def test_agent_killed_at_every_step(clerk: Clerk) -> None:
-    print(f"\nWAKE_SEED={SEED} WAKE_ACTIVATIONS={ACTIVATIONS}, {len(KILLS)} kills")
     for kill in SENDS:  # first and over one ticket each, so that nothing else takes the workers there
         clerk.die(kill, 1)
     others = list(OTHERS)

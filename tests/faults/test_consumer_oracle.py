@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import signal
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from wakestream import capture
 from wakestream.ledger import settings
 
 SOAK = bool(os.environ.get("WAKE_SOAK"))
-SEED = int(os.environ.get("WAKE_SEED") or secrets.randbelow(2**32))
+SEED = int(os.environ["WAKE_SEED"])
 TRANSACTIONS = int(os.environ.get("WAKE_TRANSACTIONS") or (10_000 if SOAK else 1000))
 RANDOM_KILLS, CONNECT_KILLS = 20, 5
 SMALL_BATCHES = 10**9 if SOAK else 1500  # records of the log that are applied in small batches too
@@ -48,12 +47,7 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(
-    stack: Stack, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Generator[Run]:
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    assert reporter is not None
-    reporter.write_line(f"WAKE_SEED={SEED} WAKE_TRANSACTIONS={TRANSACTIONS}")
+def run(stack: Stack, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Generator[Run]:
     model = Model(values.SHAPES.values(), values.DOCUMENTS)
     workloads: list[Workload] = []
 

@@ -16,6 +16,7 @@ from tests.harness.waiting import eventually
 from tests.harness.workload import Workload
 
 LONGEST_LIFE = 0.8  # seconds of a consumer from taking over to a random kill
+WORTH_A_LIFE = 20  # records by which the change log grows between two lives of the consumer
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Chaos:
             ]
         for task in tasks:
             task.result()
-        self.consumer.start()
+        self._start()
 
     def _guarded(self, task: Callable[[], None]) -> None:
         """One task that fails ends the waits of the others."""
@@ -67,22 +68,32 @@ class Chaos:
             self.workload.step()
 
     def _kill_consumer(self) -> None:
+        end = 0
         for point in self._moments:
+            end = self.source.wait_grown(end + WORTH_A_LIFE)
             if point is not None:
                 self.consumer.hold(point)
-            before = self._epoch()
-            self.consumer.start()
             if point is None:
-                eventually(lambda before=before: self._epoch() > before, "the consumer owning its source")
+                self._start()
+                if self._random.random() < 0.5:  # the others are killed in their first cycle, mostly
+                    applied = self.source.applied_offset()
+                    eventually(lambda applied=applied: self.source.applied_offset() > applied, "a cycle committed")
                 threading.Event().wait(self._random.uniform(0, LONGEST_LIFE))
                 assert self.consumer.kill() == -signal.SIGKILL
             else:
+                self.consumer.start()
                 self.consumer.kill_at(point)
             with self._moved:
                 self._killed += 1
                 self._moved.notify_all()
 
+    def _start(self) -> None:
+        before = self._epoch()
+        self.consumer.start()
+        eventually(lambda: self._epoch() > before, "the consumer owning its source")
+
     def _kill_connect(self) -> None:
+        self.source.wait_snapshot_kept()
         for number in range(self.connect_kills):
             self._wait_killed(len(self._moments) * number // self.connect_kills)
             self.source.wait_streaming()

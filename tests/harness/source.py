@@ -101,6 +101,18 @@ class AttachedSource:
         assert row is not None
         return int(row[0])
 
+    def wait_grown(self, end: int) -> int:
+        """Until the change log has a record at this offset; returns its present end."""
+        topic = topics.changes(self.name)
+        reader = kafka.reader(self.config.kafka, f"test-{topic}")
+        try:
+            return eventually(
+                lambda: found if (found := kafka.watermarks(reader, topic, 0)[1]) > end else None,
+                f"record {end} of {topic}",
+            )
+        finally:
+            reader.close()
+
     def cut_change_log(self, end: int) -> None:
         """Delete what the change log has before this offset, as its retention would."""
         client = cast("Any", AdminClient({"bootstrap.servers": self.env["KAFKA_BOOTSTRAP"]}))
@@ -124,6 +136,14 @@ class AttachedSource:
                 lambda: (row := admin.execute(query, (topics.slot(self.name),)).fetchone()) is not None and row[0],
                 f"an active slot {topics.slot(self.name)}",
                 within=within,
+            )
+
+    def wait_snapshot_kept(self) -> None:
+        """Until Connect has stored that the initial snapshot is over: killed before, it takes it a second time."""
+        with Connect(self.env["CONNECT_URL"]) as client:
+            eventually(
+                lambda: any(each.offset and "snapshot" not in each.offset for each in client.offsets(self.connector)),
+                f"offsets of {self.connector} behind its snapshot",
             )
 
     def wait_mirrored(self, *, within: float = 60.0) -> None:
