@@ -81,6 +81,11 @@ def admin(loaded: Loaded, source: str, *, purpose: str = "apply") -> Connection 
     return None if url is None else _open(loaded, source, "admin", url, DDL, purpose)
 
 
+def reader(url: SecretStr, what: str, *, purpose: str) -> Connection:
+    """A read-only session by URL alone, before there is a configuration; `what` names the database in errors."""
+    return _connect(url, READ_ONLY, what, purpose)
+
+
 def ledger_reader(loaded: Loaded, *, purpose: str = "apply") -> Connection:
     """A read-only session with the ledger, with the settings under which the consumer runs the SQL of entities."""
     url, options = loaded.config.ledger.url, f"{READ_ONLY} -c search_path=pg_catalog"

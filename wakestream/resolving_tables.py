@@ -27,9 +27,9 @@ def resolve_tables(
         if table is None:
             problems.add(path, f"no table `{label}` in the database of `{source}`{nearest(label, existing)}")
             continue
-        refusal = _refusal(table)
-        if refusal is not None:
-            problems.add(path, refusal)
+        reason = refusal(table)
+        if reason is not None:
+            problems.add(path, reason)
             continue
         for where, message in _column_problems(table, settings):
             problems.add((*path, *where), message)
@@ -39,8 +39,8 @@ def resolve_tables(
     return found
 
 
-def _refusal(table: Table) -> str | None:
-    """Why a table cannot be captured, and what to do."""
+def refusal(table: Table) -> str | None:
+    """Why a table cannot be captured, and behind a semicolon what to do; None where it can be."""
     label = table.label
     if table.kind == "unlogged":
         return f"{label} is unlogged, so its changes are not in the WAL; `alter table {label} set logged`, or remove it"
