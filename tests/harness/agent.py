@@ -230,7 +230,7 @@ def attached_world(
     Actions run as a role that may read and write rows and nothing else.
     """
     name = f"w{secrets.token_hex(5)}"
-    with _database(env["POSTGRES_URL"], name, owner=None) as url, _ledger(stack, env["LEDGER_URL"], name) as own:
+    with own_database(env["POSTGRES_URL"], name, owner=None) as url, own_ledger(stack, env["LEDGER_URL"], name) as own:
         role = f"{name}_ops"
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(ddl.encode())
@@ -267,18 +267,19 @@ def _make_role(connection: Connection, role: str) -> None:
 
 
 @contextmanager
-def _ledger(stack: Stack, url: str, name: str) -> Generator[str]:
+def own_ledger(stack: Stack, url: str, name: str) -> Generator[str]:
     """A ledger of its own: runs that other tests left behind are not this agent's to claim."""
     parts = urlsplit(url)
     superuser = _as(parts._replace(path="/postgres"), "postgres", stack.home.password("postgres"))
-    with _database(superuser, name, owner=parts.username):
+    with own_database(superuser, name, owner=parts.username):
         own = parts._replace(path=f"/{name}").geturl()
         ledger.migrate(own)
         yield own
 
 
 @contextmanager
-def _database(superuser: str, name: str, *, owner: str | None) -> Generator[str]:
+def own_database(superuser: str, name: str, *, owner: str | None) -> Generator[str]:
+    """A new database, dropped afterwards with its slots; gives its URL as superuser."""
     with psycopg.connect(superuser, autocommit=True) as admin:
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         if owner:
