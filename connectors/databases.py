@@ -20,6 +20,7 @@ LOCK_TIMEOUT = 5_000  # milliseconds for a lock on a table that applications use
 
 _SESSION = f"-c statement_timeout={STATEMENT_TIMEOUT} -c timezone=UTC"
 READ_ONLY = f"{_SESSION} -c default_transaction_read_only=on"
+UNTIMED = "-c timezone=UTC -c default_transaction_read_only=on"  # keeps the timeouts that the role has
 DDL = f"{_SESSION} -c lock_timeout={LOCK_TIMEOUT}"
 Connection = psycopg.Connection[Any]
 
@@ -81,9 +82,9 @@ def admin(loaded: Loaded, source: str, *, purpose: str = "apply") -> Connection 
     return None if url is None else _open(loaded, source, "admin", url, DDL, purpose)
 
 
-def reader(url: SecretStr, what: str, *, purpose: str) -> Connection:
+def reader(url: SecretStr, what: str, *, purpose: str, options: str = READ_ONLY) -> Connection:
     """A read-only session by URL alone, before there is a configuration; `what` names the database in errors."""
-    return _connect(url, READ_ONLY, what, purpose)
+    return _connect(url, options, what, purpose)
 
 
 def ledger_reader(loaded: Loaded, *, purpose: str = "apply") -> Connection:
