@@ -146,6 +146,9 @@ def _tell(proposal: Proposal, wanted: Roles, files: Sequence[Path], url: str, ou
     trigger = proposal.trigger
     config = "" if output == options.DEFAULT_CONFIG else f" -c {shlex.quote(str(output))}"
     print(f"wrote {', '.join(map(str, files))}; nothing was changed in the database")
+    prompt = proposing.prompt_path(proposal, output)
+    if prompt not in files:
+        print(f"{prompt} was there already and stays as it is")
     print(
         f"\nRead {output}: what is captured, masked and left out is for you to decide. It takes from the environment:"
     )

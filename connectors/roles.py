@@ -162,7 +162,7 @@ def _capture(roles: Roles) -> Iterator[str]:
     if group:
         yield f"grant {_name(group)} to {role};"
     yield f"grant connect on database {_name(roles.database)} to {role};"
-    for schema in sorted({roles.catalogue.tables[label].schema for label in roles.excluded}):
+    for schema in _schemas(roles):
         yield f"grant usage on schema {_name(schema)} to {role};"
     for label in sorted(roles.excluded):
         yield f"grant select{_columns(roles, label)} on {_table(roles, label)} to {role};"
@@ -191,6 +191,8 @@ def _admin(roles: Roles) -> Iterator[str]:
     yield "-- It can do what the owner can. To avoid that leave it out: `wake apply` prints the SQL for the owner."
     yield from _login(roles, roles.admin, "")
     yield f"grant create on database {_name(roles.database)} to {_name(roles.admin)};"
+    for schema in _schemas(roles):
+        yield f"grant usage on schema {_name(schema)} to {_name(roles.admin)};"
     for owner in roles.owners:
         yield f"grant {_name(owner.name)} to {_name(roles.admin)};"
     yield ""
@@ -210,17 +212,21 @@ def _login(roles: Roles, name: str, attributes: str) -> Iterator[str]:
 def _operations(roles: Roles) -> Iterator[str]:
     """A role for actions of kind sql; nobody but its reader knows what they shall do."""
     role = _name(f"{roles.source}_ops")
-    schema = sorted({roles.catalogue.tables[label].schema for label in roles.excluded})[0]
     yield "-- operations: only for actions of kind sql (connections.NAME). What it may do is all that an action can do:"
     yield _comment(f"create role {role} login;")
     yield f"-- \\password {_psql(f'{roles.source}_ops')}"
-    yield _comment(f"grant usage on schema {_name(schema)} to {role};")
+    for schema in _schemas(roles):
+        yield _comment(f"grant usage on schema {_name(schema)} to {role};")
     yield "-- grant select, update (COLUMN) on TABLE to " + _inline(role) + ";"
     yield ""
 
 
 def _name(name: str) -> str:
     return sql.Identifier(name).as_string()
+
+
+def _schemas(roles: Roles) -> list[str]:
+    return sorted({roles.catalogue.tables[label].schema for label in roles.excluded})
 
 
 def _table(roles: Roles, label: str) -> str:

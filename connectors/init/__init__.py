@@ -12,7 +12,7 @@ from connectors.init.proposal import (
 )
 from connectors.init.survey import FoundTable, Survey, survey
 from connectors.init.triggers import TriggerProposal
-from connectors.init.writing import new_files, write
+from connectors.init.writing import new_files, prompt_path, write
 
 __all__ = [
     "FoundTable",
@@ -25,6 +25,7 @@ __all__ = [
     "example_url",
     "find_trigger",
     "new_files",
+    "prompt_path",
     "proposals",
     "propose",
     "source_name",

@@ -24,13 +24,18 @@ def new_files(proposal: Proposal, roles: str, output: Path) -> dict[Path, str]:
 
     Raises `ConfigurationError` where that would overwrite a file.
     """
-    prompt = output.parent / "prompts" / f"{proposal.agent}.md"
+    prompt = prompt_path(proposal, output)
     files = {output: document.render(proposal), output.parent / ROLES: roles}
     taken = [path for path in files if path.exists()]
     if taken:
         listed = " and ".join(map(str, taken))
         raise ConfigurationError(f"{listed}: exists and is not overwritten; move it away, or choose another --output")
     return files if prompt.exists() else {**files, prompt: _prompt(proposal)}
+
+
+def prompt_path(proposal: Proposal, output: Path) -> Path:
+    """Where the first agent's prompt is, beside the configuration."""
+    return output.parent / "prompts" / f"{proposal.agent}.md"
 
 
 def write(files: Mapping[Path, str]) -> None:

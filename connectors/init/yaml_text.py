@@ -25,7 +25,9 @@ def value(text: str) -> str:
 
 def expression(text: str) -> str:
     """A condition as the value of a key of its own line: without quotes where YAML lets it stand."""
-    plain = re.fullmatch(r"[a-z][\w .=!<>&|()']*", text, re.ASCII) and text == text.strip()
+    plain = (
+        re.fullmatch(r"[a-z][\w .=!<>&|()']*", text, re.ASCII) and text == text.strip() and text.lower() not in _WORDS
+    )
     return text if plain else value(text)
 
 
