@@ -6,21 +6,22 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
 from cdc_consumer import causes
-from cdc_consumer.collect import Piece
+from cdc_consumer.collect import Piece, is_revision
 from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
 from cdc_consumer.mirrors import Mirrors
 from cdc_consumer.plan import Plan
 from cdc_consumer.render import Draft, Message, Place, Renderer, cause_json
 from cdc_consumer.store import Row, Store
-from wakestream import topics
+from wakestream import change_log, topics
 
 CHUNK = 2000  # changes that one statement takes at most
+UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
 
 
 class Batch:
@@ -50,13 +51,22 @@ class Batch:
 
     def messages(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """The events of these pieces, in order."""
-        for alone, group in groupby(pieces, key=self._stands_alone):
-            if not alone:
+        for manner, group in groupby(pieces, key=self._manner):
+            if manner == "together":
                 yield from self._together(list(group))
-                continue
-            for piece in group:
-                drafts = self._notice(piece) if piece.kind == "notice" else self._alone(piece)
-                yield from self._render.place_all(drafts)
+            elif manner == "held":
+                self._mirrors.hold(self._store, [change for piece in group for change in piece.changes])
+            else:
+                for piece in group:
+                    drafts = self._notice(piece) if piece.kind == "notice" else self._alone(piece)
+                    yield from self._render.place_all(drafts)
+
+    def _manner(self, piece: Piece) -> Literal["together", "alone", "held"]:
+        if piece.kind == "snapshot" and all(
+            change.table in self._plan.tables and self._mirrors.holds(change.table) for change in piece.changes
+        ):
+            return "held"
+        return "alone" if self._stands_alone(piece) else "together"
 
     def _stands_alone(self, piece: Piece) -> bool:
         """Whether a piece's events depend on more than the images of its rows."""
@@ -102,7 +112,7 @@ class Batch:
         if piece.kind == "control":
             return self._control(piece)
         cause = self._cause(piece)
-        drafts = self._open_gap(piece, sorted({c.table for c in piece.changes})) if piece.reason else []
+        drafts = self._open_gap(piece, piece.behind or sorted(self._plan.tables)) if piece.reason else []
         piece = self._without_unknown(piece)
         drafts += self._changes(piece, cause, first_seq=len(drafts) + 1)
         if piece.clock:
@@ -120,7 +130,7 @@ class Batch:
         place = self._render.at(piece)
         for number, row in enumerate(self._apply(piece.changes)):
             if self._mirrors.reading(row.plan.label) == "again" and row.change.op != "t":
-                self._mirrors.track(row.plan, [row.key])
+                self._mirrors.track(row.plan.label, [row.key])
             if piece.kind == "snapshot" and not fresh and row.before == row.after:
                 continue  # the store knew it
             row_ids[number] = place.row_id(row.change.order, first_seq + len(drafts))
@@ -154,13 +164,17 @@ class Batch:
         return dataclasses.replace(piece, changes=known)
 
     def _control(self, piece: Piece) -> list[Draft]:
+        piece.ts_ms = piece.body["ts_ms"]
+        if piece.body.get("kind") == "snapshot":
+            return self._settle_snapshots(piece)
+        if is_revision(piece):
+            return []  # `process` has switched to it
         if piece.body.get("kind") != "gap":
             piece.reason, piece.detail = "unknown control record", str(piece.body.get("kind"))
             causes.letter(self._connection, self._topic, piece)
             return []
-        piece.reason = str(piece.body.get("reason", ""))
-        piece.ts_ms = int(piece.body.get("ts_ms", 0))
-        return self._open_gap(piece, list(piece.body.get("tables") or self._plan.tables))
+        piece.reason = piece.body["reason"]
+        return self._open_gap(piece, list(piece.body["tables"] or self._plan.tables))
 
     def _open_gap(self, piece: Piece, tables: list[str]) -> list[Draft]:
         number = self._mirrors.open_gap(tables, piece.reason)
@@ -171,25 +185,49 @@ class Batch:
 
     def _notice(self, piece: Piece) -> list[Draft]:
         """A snapshot's own messages: where it starts, and where everything it read is in."""
-        kind, initial = piece.body.get("type"), piece.body.get("aggregate") == "Initial Snapshot"
+        kind = piece.body.get("type")
         if kind in ("STARTED", "DATA_COLLECTIONS_RESOLVED"):
-            listed = str(piece.body.get("data_collections") or "")
-            labels = [label.strip() for label in listed.split(",") if label.strip()]
-            self._mirrors.begin_snapshot(labels, piece.offset, initial=initial)
-            self._store.untrusted = self._mirrors.untrusted()
-            return []
+            return self._begin_snapshot(piece)
         if kind in ("ABORTED", "SKIPPED"):
-            self._mirrors.end_snapshot(completed=False)
+            self._mirrors.end_snapshot(piece.offset, completed=False)
             return []
         return self._end_snapshot(piece) if kind == "COMPLETED" else []
+
+    def _begin_snapshot(self, piece: Piece) -> list[Draft]:
+        listed = str(piece.body.get("data_collections") or "")
+        labels = [label.strip() for label in listed.split(",") if label.strip()]
+        drafts: list[Draft] = []
+        if piece.body.get("aggregate") != "Initial Snapshot":
+            whole = change_log.reads_whole(piece.body.get("id"))
+            self._mirrors.begin_snapshot(labels, piece.offset, ahead=True, whole=whole)
+        elif not self._mirrors.begin_history(labels, piece.offset):
+            piece.reason = UNANNOUNCED
+            drafts = self._open_gap(piece, labels)
+        self._store.untrusted = self._mirrors.untrusted()
+        return drafts
 
     def _end_snapshot(self, piece: Piece) -> list[Draft]:
         """What the snapshot has not shown is gone; what it has read is whole; gaps that it covers are closed."""
         unseen = Piece("snapshot", piece.offset, ts_ms=piece.ts_ms, changes=self._mirrors.unseen())
         drafts = self._changes(unseen, "null", first_seq=1) if unseen.changes else []
-        completed = self._mirrors.end_snapshot(completed=True)
+        completed = self._mirrors.end_snapshot(piece.offset, completed=True)
+        return drafts + self._whole(piece, completed)
+
+    def _settle_snapshots(self, piece: Piece) -> list[Draft]:
+        """The log has passed what snapshots have read ahead of it: tell what waited, and what they have not shown."""
+        labels = self._mirrors.unsettled(piece.body["ended"])
+        if not labels:
+            return []
+        changes, all_told = self._mirrors.settle(labels)
+        found = Piece("snapshot", piece.offset, ts_ms=piece.ts_ms, changes=changes)
+        drafts = self._changes(found, "null", first_seq=1) if changes else []
+        if not all_told:
+            return drafts
+        return drafts + self._whole(piece, self._mirrors.settled(labels))
+
+    def _whole(self, piece: Piece, labels: list[str]) -> list[Draft]:
+        """These tables' mirrors are whole now; returns the ends of the gaps that this closes."""
         place, reason = self._render.at(piece), "a snapshot has read the tables whole"
-        for number, tables in self._mirrors.close_gaps(completed):
-            drafts.append(partial(self._render.gap, place, number, "closed", tables, reason))
+        closed = self._mirrors.close_gaps(labels)
         self._store.untrusted = self._mirrors.untrusted()
-        return drafts
+        return [partial(self._render.gap, place, number, "closed", tables, reason) for number, tables in closed]

@@ -7,13 +7,14 @@ collected by its id until END and folded by `total_order`; END's LSN tells wheth
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any, Literal
 
 import msgspec
 
 from cdc_consumer import decode
 from cdc_consumer.decode import Change, Envelope
-from wakestream import marks
+from wakestream import change_log, marks
 from wakestream.errors import EventError
 
 Kind = Literal["transaction", "snapshot", "notice", "control", "broken"]
@@ -36,9 +37,16 @@ class Piece:
     body: dict[str, Any] = dataclasses.field(default_factory=dict)
     reason: str = ""
     """Why it is broken, or why changes of it are missing."""
+    behind: list[str] = dataclasses.field(default_factory=list[str])
+    """The tables whose changes are missing; empty when that is not known."""
     detail: str = ""
     digest: str = ""
     first_offset: int = 0
+
+
+def is_revision(piece: Piece) -> bool:
+    """Whether another revision is in force from this piece on."""
+    return piece.kind == "control" and piece.body["kind"] == "revision"
 
 
 class _Open:
@@ -81,7 +89,8 @@ class Collector:
         if envelope.status == "END":
             return self._end(offset, envelope)
         if envelope.aggregate_type is not None:
-            body = {"type": envelope.type, "aggregate": envelope.aggregate_type, **(envelope.additional_data or {})}
+            said = {"id": envelope.id, "type": envelope.type, "aggregate": envelope.aggregate_type}
+            body = {**(envelope.additional_data or {}), **said}
             return Piece("notice", offset, ts_ms=envelope.timestamp or 0, body=body)
         if key is not None and key.startswith(b'{"serverName"'):
             return None  # a heartbeat; the clock in the log says more
@@ -123,6 +132,9 @@ class Collector:
                 piece.marks.append(entry[1])
         if envelope.event_count is not None and len(entries) != envelope.event_count:
             piece.reason = f"transaction {txid} has {envelope.event_count} changes, {len(entries)} of them arrived"
+            arrived = Counter(change.table for change in piece.changes)
+            counts = decode.counts_of(envelope)
+            piece.behind = sorted(label for label, count in counts.items() if count != arrived[label])
         return piece
 
 
@@ -145,6 +157,6 @@ def _lsn(identifier: str | None) -> int:
 def _control(key: bytes, value: bytes | None) -> dict[str, Any]:
     try:
         kind = msgspec.json.decode(key)["wake"]
-        return {**msgspec.json.decode(value or b"{}"), "kind": kind}
-    except (msgspec.DecodeError, TypeError) as error:
+        return {**msgspec.structs.asdict(change_log.decode(value)), "kind": kind}
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
         raise EventError("broken control record", detail=str(error)) from error

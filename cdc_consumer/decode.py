@@ -46,6 +46,7 @@ class Envelope(msgspec.Struct, gc=False):
     status: str | None = None
     id: str | None = None
     event_count: int | None = None
+    data_collections: msgspec.Raw = msgspec.Raw()
     ts_ms: int | None = None
     type: str | None = None
     aggregate_type: str | None = None
@@ -71,7 +72,15 @@ class Change(msgspec.Struct, gc=False):
     lsn: int | None = None
 
 
+class _Counted(msgspec.Struct, gc=False):
+    """How many changes of one table a transaction has, by its END."""
+
+    data_collection: str
+    event_count: int
+
+
 _decoder = msgspec.json.Decoder(Envelope)
+_counts = msgspec.json.Decoder(list[_Counted])
 _keys = msgspec.json.Decoder(_Object)
 
 
@@ -104,6 +113,14 @@ def change_of(envelope: Envelope, key: bytes | None) -> Change:
         raise EventError("incomplete change", detail=f"{op} of {source.schema}.{source.table} has no new image")
     order = envelope.transaction.total_order if envelope.transaction else None
     return Change(op, _label(source.schema, source.table), key or b"", after, order, source.lsn)
+
+
+def counts_of(envelope: Envelope) -> dict[str, int]:
+    """The changes of a transaction by `schema.table`, as its END counts them; empty where that cannot be read."""
+    try:
+        return {each.data_collection: each.event_count for each in _counts.decode(envelope.data_collections)}
+    except msgspec.DecodeError:
+        return {}
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -1,4 +1,8 @@
-"""The mirrors' tables in the ledger, and what is known of each: complete, being read by a snapshot, behind a gap."""
+"""The mirrors' tables in the ledger, and what is known of each: complete, being read by a snapshot, behind a gap.
+
+The initial snapshot of a new slot is at one place of the log: what it read is whole at its end. Any other one reads
+ahead of the log, so that it is settled only by a control record behind the moment at which it ended (`snapshot_rows`).
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,18 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import sql
 
 from cdc_consumer.decode import Change
 from cdc_consumer.plan import Plan
+from cdc_consumer.snapshot_rows import SnapshotRows
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from wakestream import topics
 from wakestream.ledger import settings
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+SETTLED_AT_ONCE = 2000  # waiting rows that one control record lets in
 
 
 @dataclasses.dataclass(slots=True)
@@ -30,6 +34,12 @@ class MirrorState:
     snapshot_from: int | None = None
     snapshot: str | None = None
     """`fresh` into an empty mirror, `again` over one with rows."""
+    ahead: bool = False
+    """Whether its rows may be newer than their place in the log."""
+    whole: bool = True
+    """Whether the snapshot reads every row, so that one it has not shown is gone."""
+    snapshot_ended: int | None = None
+    """Offset at which such a snapshot ended that is not settled yet."""
 
 
 class Mirrors:
@@ -44,6 +54,7 @@ class Mirrors:
         self._tables = tables
         self._states = {label: MirrorState() for label in tables}
         self._gaps: dict[int, list[str]] = {}
+        self._rows = SnapshotRows(connection, source, tables)
         self._load()
 
     def untrusted(self) -> set[str]:
@@ -59,47 +70,99 @@ class Mirrors:
         """Which kind of snapshot reads this table now: `fresh`, `again`, or None."""
         return self._states[label].snapshot
 
-    def begin_snapshot(self, labels: Iterable[str], offset: int, *, initial: bool) -> None:
-        """A snapshot of these tables starts. An initial one means that the mirror's history has ended."""
+    def holds(self, label: str) -> bool:
+        """Whether rows that a snapshot shows of this table wait for its end."""
+        state = self._states[label]
+        return state.snapshot == "again" and state.ahead
+
+    def begin_snapshot(self, labels: Iterable[str], offset: int, *, ahead: bool, whole: bool = True) -> None:
+        """A snapshot of these tables starts, unless one of them is being read already."""
         for label in labels:
             plan = self._tables.get(label)
-            if plan is None or (self._states[label].snapshot_from is not None and not initial):
+            if plan is None or self._is_read(label):
                 continue
             state = self._states[label]
-            state.snapshot_from = offset
+            state.snapshot_from, state.snapshot_ended = offset, None
+            state.ahead, state.whole = ahead, whole
             state.snapshot = "fresh" if self._is_empty(plan) else "again"
-            if initial:
-                state.complete = False
-            self._forget_shown(label)
+            self._rows.forget(label)
             self._save(label)
 
-    def track(self, plan: TablePlan, keys: Sequence[str]) -> None:
+    def begin_history(self, labels: Iterable[str], offset: int) -> bool:
+        """An initial snapshot starts: the mirrors' history has ended. Whether anybody could expect that.
+
+        One that begins over complete mirrors was announced by nobody: Debezium has lost its place and reads beside a
+        slot that is older. So does one that begins before another has ended.
+        """
+        known = [label for label in labels if label in self._tables]
+        before = self.untrusted()
+        expected = all(label in before and not self._is_read(label) for label in known)
+        for label in known:
+            state = self._states[label]
+            state.snapshot_from, state.complete = None, False
+        self.begin_snapshot(known, offset, ahead=not expected)
+        return expected
+
+    def hold(self, store: Store, changes: Sequence[Change]) -> None:
+        """Keep what a snapshot shows until its place in the log is certain."""
+        self._rows.hold(store, changes)
+
+    def track(self, label: str, keys: Sequence[str]) -> None:
         """Remember that these rows were read or changed while the snapshot ran."""
-        with self._connection.cursor() as cursor:
-            cursor.executemany(
-                'insert into wake.snapshot_row (source, "table", subject) values (%s, %s, %s) on conflict do nothing',
-                [(self._source, plan.label, key) for key in keys],
-            )
+        self._rows.track(label, keys)
 
     def unseen(self) -> list[Change]:
-        """Deletes for the mirrored rows that the snapshot that ends now has not shown."""
-        changes: list[Change] = []
-        for label, state in sorted(self._states.items()):
-            if state.snapshot == "again":
-                changes += [Change("d", label, key.encode(), None) for key in self._unseen_keys(self._tables[label])]
-        return changes
+        """Deletes for the mirrored rows that the initial snapshot that ends now has not shown."""
+        again = [label for label, state in self._states.items() if state.snapshot == "again" and not state.ahead]
+        return self._rows.unseen(again)
 
-    def end_snapshot(self, *, completed: bool) -> list[str]:
-        """The running snapshot ends; returns the tables that it made complete."""
-        ended = [label for label, state in self._states.items() if state.snapshot_from is not None]
-        for label in ended:
+    def end_snapshot(self, offset: int, *, completed: bool) -> list[str]:
+        """The running snapshot ends; returns the tables that it made complete at once."""
+        whole: list[str] = []
+        for label in [label for label in self._states if self._is_read(label)]:
             state = self._states[label]
-            state.snapshot_from = state.snapshot = None
-            if completed:
-                state.complete, state.log = True, self._log
-            self._forget_shown(label)
-            self._save(label)
-        return ended if completed else []
+            if completed and state.ahead:
+                state.snapshot_ended = offset
+                self._save(label)
+                continue
+            self._finish(label, completed=completed)
+            whole.append(label)
+        return whole if completed else []
+
+    def unsettled(self, ended: int) -> list[str]:
+        """Tables whose snapshot waits since it ended at this offset of the log or before."""
+        states = self._states.items()
+        return sorted(label for label, s in states if s.snapshot_ended is not None and s.snapshot_ended <= ended)
+
+    def settle(self, labels: Sequence[str]) -> tuple[list[Change], bool]:
+        """What waits of these tables, a part at a time, and whether that is all."""
+        again = [label for label in labels if self._states[label].snapshot == "again"]
+        changes = self._rows.waiting(again, SETTLED_AT_ONCE)
+        if len(changes) < SETTLED_AT_ONCE:
+            whole = [label for label in again if self._states[label].whole]
+            changes += self._rows.unseen(whole, SETTLED_AT_ONCE - len(changes))
+        return changes, len(changes) < SETTLED_AT_ONCE
+
+    def settled(self, labels: Sequence[str]) -> list[str]:
+        """These tables' snapshots have told everything; returns those that they have read whole."""
+        whole = [label for label in labels if self._states[label].whole]
+        for label in labels:
+            self._finish(label, completed=self._states[label].whole)
+        return whole
+
+    def _is_read(self, label: str) -> bool:
+        """Whether a snapshot reads this table now."""
+        state = self._states[label]
+        return state.snapshot_from is not None and state.snapshot_ended is None
+
+    def _finish(self, label: str, *, completed: bool) -> None:
+        state = self._states[label]
+        state.snapshot_from = state.snapshot = state.snapshot_ended = None
+        state.ahead, state.whole = False, True
+        if completed:
+            state.complete, state.log = True, self._log
+        self._rows.forget(label)
+        self._save(label)
 
     def open_gap(self, tables: Sequence[str], reason: str) -> int:
         """Declare that changes of these tables may be missing; returns the gap's number."""
@@ -133,7 +196,8 @@ class Mirrors:
 
     def _load(self) -> None:
         rows = self._connection.execute(
-            'select "table", complete, log, snapshot_from, snapshot from wake.mirror_state where source = %s',
+            'select "table", complete, log, snapshot_from, snapshot, ahead, whole, snapshot_ended'
+            " from wake.mirror_state where source = %s",
             (self._source,),
         ).fetchall()
         for label, *values in rows:
@@ -147,15 +211,12 @@ class Mirrors:
     def _save(self, label: str) -> None:
         state = self._states[label]
         self._connection.execute(
-            'insert into wake.mirror_state (source, "table", complete, log, snapshot_from, snapshot)'
-            ' values (%s, %s, %s, %s, %s, %s) on conflict (source, "table") do update set complete = excluded.complete,'
-            " log = excluded.log, snapshot_from = excluded.snapshot_from, snapshot = excluded.snapshot",
-            (self._source, label, state.complete, state.log, state.snapshot_from, state.snapshot),
-        )
-
-    def _forget_shown(self, label: str) -> None:
-        self._connection.execute(
-            'delete from wake.snapshot_row where source = %s and "table" = %s', (self._source, label)
+            'insert into wake.mirror_state (source, "table", complete, log, snapshot_from, snapshot, ahead,'
+            ' whole, snapshot_ended) values (%s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict (source, "table")'
+            " do update set complete = excluded.complete, log = excluded.log, snapshot_from = excluded.snapshot_from,"
+            " snapshot = excluded.snapshot, ahead = excluded.ahead, whole = excluded.whole,"
+            " snapshot_ended = excluded.snapshot_ended",
+            (self._source, label, *dataclasses.astuple(state)),
         )
 
     def _is_empty(self, plan: TablePlan) -> bool:
@@ -163,22 +224,6 @@ class Mirrors:
             return True
         row = self._connection.execute(sql.SQL("select exists (select from {})").format(plan.mirror)).fetchone()
         return row is not None and not row[0]
-
-    def _unseen_keys(self, plan: TablePlan) -> list[str]:
-        names = [sql.Identifier(column.name) for column in plan.key_columns]
-        columns = sql.SQL(", ").join(sql.SQL("m.{}").format(name) for name in names)
-        rows = self._connection.execute(
-            sql.SQL("select to_jsonb(k.*)::text from (select {} from {} as m order by {}) as k").format(
-                columns, plan.mirror, columns
-            )
-        ).fetchall()
-        seen = {
-            row[0]
-            for row in self._connection.execute(
-                'select subject from wake.snapshot_row where source = %s and "table" = %s', (self._source, plan.label)
-            ).fetchall()
-        }
-        return [key for (text,) in rows if (key := Store.key_of(plan, _fields.decode(text))) not in seen]
 
 
 def prepare(connection: psycopg.Connection[Any], compiled: Plan) -> None:

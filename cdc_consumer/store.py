@@ -133,6 +133,29 @@ class Store:
         texts = self._connection.execute(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
         return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
 
+    def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bool]]:
+        """Each row's key, and whether the mirror surely holds it as it is shown; nothing is applied."""
+        if not self._careful:
+            return self._compare(plan, changes)
+        found: list[tuple[str, bool]] = []
+        for change in changes:
+            try:
+                with self._connection.transaction():
+                    found += self._compare(plan, [change])
+            except (psycopg.DataError, psycopg.IntegrityError):
+                found.append((_canonical(change.key), False))  # looked at again when it is applied
+        return found
+
+    def _compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bool]]:
+        keys = self.keys(plan, changes)
+        images = self._connection.execute(plan.show, (_array(c.after or b"null" for c in changes),)).fetchall()
+        stored = dict(self._connection.execute(plan.present, (_array(c.key for c in changes),)).fetchall())
+        unknown = self.missing(plan.label, keys)
+        return [
+            (key, key not in unknown and stored.get(place) == image)
+            for place, (key, (image,)) in enumerate(zip(keys, images, strict=True), 1)
+        ]
+
     def _upsert(self, plan: TablePlan, wave: list[Row]) -> None:
         if not wave:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -95,6 +95,35 @@ def publisher(kafka: Kafka, name: str, on_delivery: Callable[[KafkaError | None,
             "delivery.report.only.error": True,
         }
     )
+
+
+def send(kafka: Kafka, name: str, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
+    """Write a few records (key, value) to a topic's first partition, and wait until the broker has them.
+
+    Raises `TransientError` when it does not take them in time; some may be there all the same.
+    """
+    failed: list[KafkaError] = []
+
+    def on_delivery(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(error)
+
+    producer = Producer(
+        _common(kafka, name)
+        | {
+            "on_delivery": on_delivery,
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.timeout.ms": int(REQUEST_TIMEOUT * 1000),
+        }
+    )
+    for key, value in records:
+        producer.produce(topic, value, key, 0)
+    left = producer.flush(2 * REQUEST_TIMEOUT)
+    if failed:
+        raise convert(failed[0], f"writing to {topic}")
+    if left:
+        raise TransientError(f"Kafka, writing to {topic}: no answer")
 
 
 def admin(kafka: Kafka) -> AdminClient:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.harness.replay import Record
+from wakestream import change_log
 
 Fields = dict[str, Any]
 
@@ -22,6 +23,7 @@ class LogWriter:
         self.records: list[Record] = []
         self._tx = tx
         self._lsn = 1000
+        self.snapshot_id = f"{change_log.WHOLE}1"
 
     def raw(self, key: bytes | None, value: bytes | None) -> None:
         self.records.append((len(self.records), key, value))
@@ -53,19 +55,30 @@ class LogWriter:
         body["source"] = {**body["source"], "lsn": lsn, "txId": tx}
         self._put(key, body)
 
-    def end(self, tx: int, count: int, *, lsn: int | None = None) -> int:
+    def end(self, tx: int, count: int, *, lsn: int | None = None, tables: dict[str, int] | None = None) -> int:
+        """END, with the number of changes in all and, where that matters, by table."""
         lsn = lsn or self._next_lsn()
         identifier = f"{tx}:{lsn}"
-        self._put({"id": identifier}, {"status": "END", "id": identifier, "event_count": count, "ts_ms": TS_MS})
+        listed = [{"data_collection": f"{SCHEMA}.{name}", "event_count": n} for name, n in (tables or {}).items()]
+        body = {"status": "END", "id": identifier, "event_count": count, "data_collections": listed or None}
+        self._put({"id": identifier}, {**body, "ts_ms": TS_MS})
         return lsn
 
     def snapshot(self, tables: Sequence[str], rows: Sequence[Fields], *, kind: str = "Initial Snapshot") -> None:
-        """A whole snapshot with its notifications."""
+        """A whole snapshot with its notifications; an incremental one is settled too."""
         labels = ",".join(f"{SCHEMA}.{table}" for table in tables)
         self.notice("STARTED", kind, data_collections=labels)
         for row in rows:
             self.read(row)
         self.notice("COMPLETED", kind, data_collections=labels)
+        if kind == "Incremental Snapshot":
+            self.settle()
+
+    def settle(self, ended: int | None = None) -> None:
+        """The control record behind an incremental snapshot, by default one that ended with the newest record."""
+        newest = len(self.records) - 1
+        control = change_log.Control(ended=newest if ended is None else ended, ts_ms=TS_MS)
+        self.raw(change_log.key("snapshot"), change_log.encode(control))
 
     def read(self, row: Fields) -> None:
         """One row of a snapshot, made by `insert`."""
@@ -74,8 +87,14 @@ class LogWriter:
         self._put(key, body)
 
     def notice(self, kind: str, aggregate: str, **data: str) -> None:
-        body = {"id": "n", "type": kind, "aggregate_type": aggregate, "additional_data": data, "timestamp": TS_MS}
-        self._put({"id": "n"}, body)
+        body = {
+            "id": self.snapshot_id,
+            "type": kind,
+            "aggregate_type": aggregate,
+            "additional_data": data,
+            "timestamp": TS_MS,
+        }
+        self._put({"id": self.snapshot_id}, body)
 
     def _put(self, key: Fields | None, body: Fields) -> None:
         self.raw(None if key is None else _dump(key), _dump(body))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -18,7 +17,7 @@ from confluent_kafka import Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
-from connectors import connector_config, topics_setup
+from connectors import connector_config, snapshots, topics_setup
 from connectors.connect import Connect
 from connectors.databases import Address
 from tests.harness.context import ContextLog
@@ -119,14 +118,23 @@ class AttachedSource:
         place = TopicPartition(topics.changes(self.name), 0, end)
         client.delete_records([place])[place].result()
 
-    def signal_snapshot(self, *tables: str) -> str:
-        """Ask Debezium for an incremental snapshot; returns the signal's id."""
-        identifier = secrets.token_hex(4)
-        collections = [label.replace(".", "\\.") for label in tables]
-        data = {"data-collections": collections, "type": "INCREMENTAL"}
-        body = {"id": identifier, "type": "execute-snapshot", "data": data}
-        self._produce(topics.signal(self.name), self.name.encode(), json.dumps(body).encode())
-        return identifier
+    def snapshot_again(self, *tables: str) -> None:
+        """An incremental snapshot, from its signal until the context store has settled what it read."""
+        snapshots.signal(self.config.kafka, self.name, tables)
+        with self.ledger() as connection:
+            begun = "select from wake.mirror_state where source = %s and snapshot_from is not null"
+            eventually(lambda: connection.execute(begun, (self.name,)).fetchone() is not None, "a snapshot begun")
+        self.settle_snapshots()
+
+    def settle_snapshots(self) -> None:
+        """What the guard does for snapshots that have read ahead of the log, until it is done."""
+        settling = snapshots.Settling(self.config.kafka, self.name, self.connect)
+        read = "select from wake.mirror_state where source = %s and snapshot_from is not null"
+        with self.ledger() as connection:
+            eventually(
+                lambda: settling.look(connection) and connection.execute(read, (self.name,)).fetchone() is None,
+                "the end of the snapshot in the context",
+            )
 
     def wait_streaming(self, *, within: float = 60.0) -> None:
         """Until the connector reads its slot."""

@@ -117,6 +117,12 @@ class MirrorState(Base):
     """Offset at which the snapshot that runs now started."""
     snapshot: Mapped[str | None]
     """`fresh` into an empty mirror; `again` over one with rows, which then tracks what it has shown."""
+    ahead: Mapped[bool] = mapped_column(server_default=sql("false"))
+    """Whether its rows may be newer than their place in the log."""
+    whole: Mapped[bool] = mapped_column(server_default=sql("true"))
+    """Whether the snapshot reads every row, so that one it has not shown is gone."""
+    snapshot_ended: Mapped[int | None]
+    """Offset at which such a snapshot ended, whose rows wait for the log to pass that moment."""
 
 
 class MissingValue(Base):
@@ -136,6 +142,8 @@ class SnapshotRow(Base):
     source: Mapped[str] = mapped_column(primary_key=True)
     table: Mapped[str] = mapped_column(primary_key=True)
     subject: Mapped[str] = mapped_column(primary_key=True)
+    image: Mapped[str | None]
+    """What waits to be told; null when the store held it already or a change has told it since."""
 
 
 class Gap(Base):

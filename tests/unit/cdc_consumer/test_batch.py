@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from cdc_consumer import mirrors
 from cdc_consumer.plan import Plan
 from tests.harness.context import ContextLog, Raw
 from tests.harness.debezium import LogWriter, clock, delete, insert, message, move, truncate, update
@@ -131,7 +132,7 @@ def test_changes_that_did_not_arrive_open_a_gap_that_a_snapshot_closes(new_ledge
     log.transaction(insert("flight", {"id": 1}, {"seats": 1}))
     log.begin(9)
     log.change(9, 1, update("flight", {"id": 1}, {"seats": 2}))
-    log.end(9, 2)
+    log.end(9, 2, tables={"flight": 2})
     log.transaction(update("flight", {"id": 1}, {"seats": 3}))
     log.snapshot(("flight",), [insert("flight", {"id": 1}, {"seats": 3})], kind="Incremental Snapshot")
     log.transaction(update("flight", {"id": 1}, {"seats": 4}))
@@ -141,6 +142,17 @@ def test_changes_that_did_not_arrive_open_a_gap_that_a_snapshot_closes(new_ledge
     assert (opened.data["tables"], closed.data["tables"]) == (["public.flight"], ["public.flight"])
     assert "2 changes, 1 of them arrived" in opened.data["reason"]
     assert [each.data["missing"] for each in context.of_type("row.updated")] == [["before"], ["before"], []]
+
+
+def test_a_transaction_that_does_not_say_whose_changes_are_missing_leaves_no_table_certain(
+    new_ledger: NewLedger,
+) -> None:
+    log = started()
+    log.begin(9)
+    log.end(9, 1)
+    context, _ = consumed(new_ledger, log)
+    (gap,) = context.of_type("context.gap")
+    assert gap.data["tables"] == ["public.booking", "public.customer", "public.flight"]
 
 
 def test_a_gap_that_somebody_declares(new_ledger: NewLedger) -> None:
@@ -167,19 +179,86 @@ def seat(number: int, code: str, free: bool) -> dict[str, Any]:
 def test_a_snapshot_again_tells_what_differs_and_what_is_gone(new_ledger: NewLedger) -> None:
     log = started("seat")
     strange = 'a\u000b"\\\u001f🛫,/'
-    log.transaction(*(seat(number, strange, True) for number in (1, 2, 3, 4)))
+    log.transaction(*(seat(number, strange, True) for number in (1, 2, 3, 4, 5)))
     log.notice("STARTED", "Incremental Snapshot", data_collections="public.seat")
     log.read(seat(1, strange, True))
     log.read(seat(2, strange, False))
+    log.read(seat(5, strange, False))  # newer than its place: the change that made it so follows
     log.transaction(update("seat", {"number": 4, "code": strange}, {"free": False}))
     log.notice("COMPLETED", "Incremental Snapshot", data_collections="public.seat")
-    context, _ = consumed(new_ledger, log, plan(SEAT))
+    ended = len(log.records) - 1
+    log.transaction(update("seat", {"number": 5, "code": strange}, {"free": False}))
+    log.settle(ended - 1)  # of another snapshot
+    log.settle(ended)
+    log.settle(ended)
+    context, letters = consumed(new_ledger, log, plan(SEAT))
     found = [each for each in context.unique if each.data["snapshot"]]
     quoted = "a%0B%22%5C%1F%F0%9F%9B%AB%2C%2F"
     assert summary(found) == [("row.read", f"public.seat/2,{quoted}"), ("row.deleted", f"public.seat/3,{quoted}")]
+    assert {each.data["position"]["offset"] for each in found} == {len(log.records) - 2}
     assert [each.data["changed"] for each in found] == [["free"], None]
     assert found[1].data["key"] == {"number": 3, "code": strange}
     assert found[1].data["before"] == {"number": 3, "code": strange, "free": True}
+    last = context.of_type("row.updated")[-1]
+    assert (last.event["subject"], last.data["changed"]) == (f"public.seat/5,{quoted}", ["free"])
+    assert letters == []
+
+
+def test_a_snapshot_that_may_have_a_filter_proves_no_absence(new_ledger: NewLedger) -> None:
+    log = started("seat")
+    log.transaction(*(seat(number, "a", True) for number in (1, 2)))
+    log.begin(9)
+    log.end(9, 1, tables={"seat": 1})
+    log.snapshot_id = "somebody's"
+    log.snapshot(("seat",), [seat(1, "a", False)], kind="Incremental Snapshot")
+    log.transaction(delete("seat", {"number": 2, "code": "a"}))
+    context, _ = consumed(new_ledger, log, plan(SEAT))
+    assert summary([each for each in context.unique if each.data.get("snapshot")]) == [("row.read", "public.seat/1,a")]
+    assert [each.data["state"] for each in context.of_type("context.gap")] == ["open"]
+
+
+def test_an_incremental_snapshot_of_an_empty_mirror_is_whole_when_it_is_settled(new_ledger: NewLedger) -> None:
+    log = LogWriter()
+    log.notice("STARTED", "Incremental Snapshot", data_collections="public.seat")
+    log.read(seat(1, "a", False))
+    log.notice("COMPLETED", "Incremental Snapshot", data_collections="public.seat")
+    ended = len(log.records) - 1
+    log.transaction(update("seat", {"number": 1, "code": "a"}, {"free": False}))  # what the snapshot has seen already
+    log.settle(ended)
+    log.transaction(update("seat", {"number": 1, "code": "a"}, {"free": True}))
+    context, _ = consumed(new_ledger, log, plan(SEAT))
+    assert summary(context.of_type("row.read")) == [("row.read", "public.seat/1,a")]
+    early, late = context.of_type("row.updated")
+    assert (early.data["before"], early.data["missing"]) == (None, ["before"])
+    assert (late.data["changed"], late.data["missing"]) == (["free"], [])
+
+
+def test_what_waits_is_told_in_parts(new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirrors, "SETTLED_AT_ONCE", 2)
+    log = started("seat")
+    log.transaction(*(seat(number, "a", True) for number in range(6)))
+    log.notice("STARTED", "Incremental Snapshot", data_collections="public.seat")
+    for number in range(3):
+        log.read(seat(number, "a", False))
+    log.notice("COMPLETED", "Incremental Snapshot", data_collections="public.seat")
+    ended = len(log.records) - 1
+    for _ in range(5):
+        log.settle(ended)
+    log.transaction(update("seat", {"number": 5, "code": "a"}, {"free": True}))
+    context, _ = consumed(new_ledger, log, plan(SEAT))
+    told = [each.data["position"]["offset"] - ended for each in context.unique if each.data["snapshot"]]
+    assert told == [1, 1, 2, 2, 3, 3]  # three that differ, three that were not shown
+    assert context.of_type("row.updated")[-1].data["before"] is None
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"ended":"x"}', b'{"ts_ms":null}', b"{", b"\xff"])
+def test_a_control_record_that_is_none(new_ledger: NewLedger, body: bytes) -> None:
+    log = started()
+    log.raw(b'{"wake":"snapshot"}', body)
+    log.transaction(insert("flight", {"id": 1}, {}))
+    context, letters = consumed(new_ledger, log)
+    assert summary(context.unique) == [("row.inserted", "public.flight/1")]
+    assert [kind for kind, _ in letters] == ["broken control record"]
 
 
 def test_the_first_snapshot_makes_reads_only(new_ledger: NewLedger) -> None:
@@ -295,6 +374,11 @@ def _snapshot_again(rng: random.Random, log: LogWriter, rows: dict[str, set[Any]
             log.read(insert("flight", {"id": number}, {"seats": rng.randint(0, 2), "big": "z"}))
     if rng.random() < 0.8:
         log.notice("COMPLETED", "Incremental Snapshot", data_collections="public.flight")
+        ended = len(log.records) - 1
+        for _ in range(rng.randint(0, 3)):
+            log.transaction(*_random_changes(rng, rows))
+        if rng.random() < 0.9:
+            log.settle(ended)
     else:
         log.notice("ABORTED", "Incremental Snapshot", data_collections="public.flight")
 

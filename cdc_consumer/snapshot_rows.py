@@ -1,0 +1,97 @@
+"""The rows of a snapshot over a mirror that has rows: which it has shown, and which wait for their place in the log.
+
+An incremental snapshot reads the source as it is, while the log that carries its rows may be behind: a row may be newer
+than its place among the changes, never older. Told at that place it would swallow the change that made it so. What
+differs from the store therefore waits until the log has passed the moment at which the snapshot ended; a row that is
+changed while it waits is told by that change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from cdc_consumer.decode import Change
+from cdc_consumer.store import Store
+from cdc_consumer.tables import TablePlan
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class SnapshotRows:
+    """Kept in the ledger, moved inside the cycle's transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Any], source: str, tables: Mapping[str, TablePlan]) -> None:
+        self._connection = connection
+        self._source = source
+        self._tables = tables
+
+    def hold(self, store: Store, changes: Sequence[Change]) -> None:
+        """Rows that the snapshot shows: those that differ from the store wait."""
+        for label, group in groupby(changes, key=lambda change: change.table):
+            listed = list(group)
+            compared = store.compare(self._tables[label], listed)
+            rows = [
+                (key, None if same else (change.after or b"").decode())
+                for change, (key, same) in zip(listed, compared, strict=True)
+            ]
+            self._write(label, rows)
+
+    def track(self, label: str, keys: Sequence[str]) -> None:
+        """Rows that a change has touched: what the snapshot may have shown of them is told by it."""
+        self._write(label, [(key, None) for key in keys])
+
+    def forget(self, label: str) -> None:
+        """Nothing was shown of this table."""
+        self._connection.execute(
+            'delete from wake.snapshot_row where source = %s and "table" = %s', (self._source, label)
+        )
+
+    def waiting(self, labels: Sequence[str], limit: int) -> list[Change]:
+        """The first rows that wait, in a fixed order."""
+        rows = self._connection.execute(
+            'select "table", subject, image from wake.snapshot_row where source = %s and "table" = any(%s)'
+            ' and image is not null order by "table" collate "C", subject collate "C" limit %s',
+            (self._source, list(labels), limit),
+        ).fetchall()
+        return [Change("r", label, subject.encode(), image.encode()) for label, subject, image in rows]
+
+    def unseen(self, labels: Sequence[str], limit: int | None = None) -> list[Change]:
+        """Deletes for mirrored rows that the snapshot has not shown and no change has touched."""
+        changes = [
+            Change("d", label, key.encode(), None)
+            for label in sorted(labels)
+            for key in self._unseen_keys(self._tables[label])
+        ]
+        return changes if limit is None else changes[:limit]
+
+    def _write(self, label: str, rows: Sequence[tuple[str, str | None]]) -> None:
+        newest = dict(rows)  # a key may be shown twice
+        self._connection.execute(
+            'insert into wake.snapshot_row (source, "table", subject, image) select %s, %s, * from unnest(%s::text[],'
+            ' %s::text[]) on conflict (source, "table", subject) do update set image = excluded.image',
+            (self._source, label, list(newest), list(newest.values())),
+        )
+
+    def _unseen_keys(self, plan: TablePlan) -> list[str]:
+        if not plan.settings.mirror:
+            return []
+        names = [sql.Identifier(column.name) for column in plan.key_columns]
+        columns = sql.SQL(", ").join(sql.SQL("m.{}").format(name) for name in names)
+        rows = self._connection.execute(
+            sql.SQL("select to_jsonb(k.*)::text from (select {} from {} as m order by {}) as k").format(
+                columns, plan.mirror, columns
+            )
+        ).fetchall()
+        seen = {
+            row[0]
+            for row in self._connection.execute(
+                'select subject from wake.snapshot_row where source = %s and "table" = %s', (self._source, plan.label)
+            ).fetchall()
+        }
+        return [key for (text,) in rows if (key := Store.key_of(plan, _fields.decode(text))) not in seen]

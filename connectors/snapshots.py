@@ -1,0 +1,110 @@
+"""Snapshots while a source is streamed: signals to Debezium, and the control record that settles what they read."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+import psycopg
+
+from connectors import databases
+from connectors.databases import Connection
+from wakestream import change_log, kafka, topics
+from wakestream.change_log import Control
+from wakestream.config.models import Kafka
+
+Order = Literal["stop-snapshot", "pause-snapshot", "resume-snapshot"]
+
+RESEND = 10.0  # seconds until control records are sent again that seem to have had no effect
+ROWS_A_RECORD = 2000  # about as many waiting rows one control record lets in
+MOST_RECORDS = 100  # at once
+
+
+def signal(config: Kafka, source: str, labels: Sequence[str], *, where: str | None = None) -> str:
+    """Ask Debezium for an incremental snapshot of these tables; returns its id.
+
+    `where` is SQL over one table's columns; without it the tables are read whole.
+    """
+    identifier = change_log.snapshot_id(whole=where is None)
+    collections = [re.escape(label) for label in labels]
+    data: dict[str, Any] = {"data-collections": collections, "type": "INCREMENTAL"}
+    if where is not None:
+        data["additional-conditions"] = [{"data-collection": each, "filter": where} for each in collections]
+    _send(config, source, identifier, "execute-snapshot", data)
+    return identifier
+
+
+def order(config: Kafka, source: str, what: Order) -> None:
+    """Stop, pause or resume the snapshots that run."""
+    _send(config, source, change_log.snapshot_id(whole=False), what, {"type": "INCREMENTAL"})
+
+
+def declare_gap(config: Kafka, source: str, tables: Sequence[str] | None, reason: str) -> None:
+    """Say in the change log that changes of these tables (of all, without) may be missing from here on."""
+    control = Control(reason=reason, tables=None if tables is None else list(tables), ts_ms=_now_ms())
+    kafka.send(config, "control", topics.changes(source), [(change_log.key("gap"), change_log.encode(control))])
+
+
+class Settling:
+    """Follows the snapshots of one source that have ended, until what they have read is settled.
+
+    What a snapshot has read was committed before it ended. Once the consumer has applied a transaction that was
+    committed after we saw the end, all of that has passed through the log, and the control record may say so.
+    """
+
+    def __init__(self, config: Kafka, source: str, open_source: Callable[[], Connection]) -> None:
+        self._config = config
+        self._source = source
+        self._open_source = open_source
+        self._ended = -1
+        self._until = 0
+        self._sent_at: float | None = None
+
+    def look(self, ledger: psycopg.Connection[Any]) -> bool:
+        """Do what can be done now; whether everything is settled."""
+        row = ledger.execute(
+            'select max(m.snapshot_ended), min(p."commit") from wake.mirror_state m'
+            " join wake.source_position p using (source) where m.source = %s",
+            (self._source,),
+        ).fetchone()
+        ended, commit = row or (None, None)
+        if ended is None:
+            self._ended = -1
+            return True
+        if ended != self._ended:
+            self._until, self._ended, self._sent_at = self._end_of_wal(), ended, None
+        if commit is not None and commit > self._until and self._is_due():
+            self._send_records(ledger)
+        return False
+
+    def _is_due(self) -> bool:
+        return self._sent_at is None or time.monotonic() - self._sent_at >= RESEND
+
+    def _end_of_wal(self) -> int:
+        """Behind everything that any session of the source can see now, written to disk or not."""
+        what = f"source {self._source}, asking for the end of its WAL"
+        with self._open_source() as reader, databases.asking(what):
+            row = reader.execute("select (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
+        return int(row[0]) if row else 0
+
+    def _send_records(self, ledger: psycopg.Connection[Any]) -> None:
+        row = ledger.execute(
+            "select count(*) from wake.snapshot_row where source = %s and image is not null", (self._source,)
+        ).fetchone()
+        count = min(MOST_RECORDS, 1 + (row[0] if row else 0) // ROWS_A_RECORD)
+        control = Control(ended=self._ended, ts_ms=_now_ms())
+        record = (change_log.key("snapshot"), change_log.encode(control))
+        kafka.send(self._config, "control", topics.changes(self._source), [record] * count)
+        self._sent_at = time.monotonic()
+
+
+def _send(config: Kafka, source: str, identifier: str, kind: str, data: dict[str, Any]) -> None:
+    body = {"id": identifier, "type": kind, "data": data}
+    kafka.send(config, "signal", topics.signal(source), [(source.encode(), msgspec.json.encode(body))])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
