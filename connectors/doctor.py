@@ -207,9 +207,7 @@ def _open(
     """A session and what is read over it once; None where that fails, which is a finding then."""
     whole = source or "server"
     try:
-        reader = stack.enter_context(
-            databases.reader(url, f"sources.{source}.capture" if source else "it", purpose="doctor")
-        )
+        reader = stack.enter_context(databases.reader(url, whole, purpose="doctor", options=databases.UNTIMED))
         with databases.asking(whole):
             return subjects.read(reader, source, wanted)
     except WakeError as error:

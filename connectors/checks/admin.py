@@ -15,6 +15,7 @@ from connectors.databases import Connection
 from wakestream.config.models import Config, SqlAction
 from wakestream.program_sql import placeholders, to_psycopg
 
+_PUBLISHABLE = ("table", "partitioned", "unlogged")
 _POWERS = ("superuser", "replication", "createrole", "createdb", "bypassrls")
 
 
@@ -23,7 +24,8 @@ def examine(subject: Subject, admin: Connection) -> Iterator[Finding]:
     row: Any = admin.execute(
         "select current_user, r.rolsuper, has_database_privilege(current_database(), 'create'),"
         " o.rolname, o.oid is null or pg_has_role(o.oid, 'usage')"
-        " from pg_roles r left join pg_publication p on p.pubname = %s left join pg_roles o on o.oid = p.pubowner"
+        " from pg_roles r left join pg_publication p on p.pubname = %s and not p.puballtables"
+        " left join pg_roles o on o.oid = p.pubowner"
         " where r.rolname = current_user",
         (subject.slot,),
     ).fetchone()
@@ -52,7 +54,7 @@ def _tables(subject: Subject, admin: Connection, user: str) -> Iterator[Finding]
         ).fetchall()
     }
     for label, (table, _) in subject.existing().items():
-        if label in published or label not in publication.wanted(subject):
+        if table.kind not in _PUBLISHABLE or label in published or label not in publication.wanted(subject):
             continue
         row: Any = admin.execute(
             "select o.rolname::text, pg_has_role(o.oid, 'usage') from pg_class c"

@@ -147,7 +147,7 @@ def _others(subject: Subject) -> Iterator[Finding]:
             )
             remedy = "\n".join(f"alter table {quoted(*parts)} replica identity full;" for parts in keyless)
             yield finding("publication.breaks_writes", of, evidence, remedy)
-        elif all_tables:
+        if all_tables:
             evidence = f"{name} of {owner} is FOR ALL TABLES: each new table without a key refuses UPDATE and DELETE"
             remedy = f"none: it is not ours; ask {owner} to name its tables"
             yield finding("publication.all_tables_elsewhere", of, evidence, remedy)

@@ -18,6 +18,7 @@ KEEP_FOR = 86400.0  # seconds of WAL that a limit should allow
 KEEP_AT_LEAST = 10 * 1024**3  # bytes
 IDLE_AT_LEAST = 86400.0  # seconds
 LONG_TRANSACTION = 60.0  # seconds
+SHORT_WINDOW = 600.0  # seconds over which WAL is averaged at least
 HIDDEN_AGE = 10_000  # transactions begun since, where the time itself may not be seen
 
 _SETTINGS = (
@@ -92,8 +93,9 @@ def _room(subject: Subject, settings: dict[str, str]) -> Iterator[Finding]:
 def _wal(subject: Subject, settings: dict[str, str]) -> Iterator[Finding]:
     total, seconds = _row(
         subject.reader,
-        "select wal_bytes::float8, greatest(1, extract(epoch from clock_timestamp()"
+        "select wal_bytes::float8, greatest(%s, extract(epoch from clock_timestamp()"
         " - coalesce(stats_reset, pg_postmaster_start_time())))::float8 from pg_stat_wal",
+        (SHORT_WINDOW,),
     )
     rate, limit = total / seconds, int(settings["max_slot_wal_keep_size"]) * 1024 * 1024
     enough = f"{math.ceil(max(KEEP_AT_LEAST, rate * KEEP_FOR) / 1024**3)}GB"

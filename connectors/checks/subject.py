@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 
 from connectors import databases, services
@@ -63,8 +65,13 @@ class Subject:
     def exclude(self, label: str, columns: list[str]) -> str:
         """The setting that leaves columns out."""
         already = [name for name in self.tables[label].exclude if name not in columns]
-        listed = ", ".join([*already, *columns])
-        return f"wake.yaml: sources.{self.source or '<source>'}.tables: {label}: {{exclude: [{listed}]}}"
+        listed = ", ".join(map(_word, [*already, *columns]))
+        return f"wake.yaml: sources.{self.source or '<source>'}.tables: {{{_word(label)}: {{exclude: [{listed}]}}}}"
+
+
+def _word(text: str) -> str:
+    """A name as YAML needs it."""
+    return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", text) else json.dumps(text, ensure_ascii=False)
 
 
 def sql_name(table: Table) -> str:

@@ -196,17 +196,15 @@ def _leaves(subject: Subject) -> Iterator[Finding]:
 def _size(subject: Subject) -> Iterator[Finding]:
     """How long the first snapshot will take, by what the statistics know."""
     rows = subject.reader.execute(
-        "select n.nspname || '.' || c.relname,"
-        " (select sum(greatest(l.reltuples, 0))::float8 from pg_partition_tree(c.oid) t"
-        "  join pg_class l on l.oid = t.relid where t.isleaf),"
-        " (select sum(pg_table_size(t.relid))::float8 from pg_partition_tree(c.oid) t where t.isleaf)"
+        "select n.nspname || '.' || c.relname, coalesce(sum(greatest(l.reltuples, 0)), 0)::float8,"
+        " coalesce(sum(pg_table_size(l.oid)), 0)::float8"
         " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-        " where n.nspname || '.' || c.relname = any(%s) and c.relkind in ('r', 'p')",
+        " join pg_class l on l.oid = c.oid and c.relkind = 'r'"
+        "  or c.relkind = 'p' and l.relkind = 'r' and l.oid in (select relid from pg_partition_tree(c.oid))"
+        " where n.nspname || '.' || c.relname = any(%s) group by 1",
         (list(subject.existing()),),
     ).fetchall()
-    estimates = {
-        label: max((count or 0) / ROWS_PER_SECOND, (stored or 0) / BYTES_PER_SECOND) for label, count, stored in rows
-    }
+    estimates = {label: max(count / ROWS_PER_SECOND, stored / BYTES_PER_SECOND) for label, count, stored in rows}
     total = sum(estimates.values())
     if total >= LONG_SNAPSHOT:
         largest = max(rows, key=lambda row: estimates[row[0]])
