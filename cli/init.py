@@ -163,5 +163,7 @@ def _tell(proposal: Proposal, wanted: Roles, files: Sequence[Path], url: str, ou
     for command in ("doctor", "apply", "up"):
         if command in COMMANDS:
             print(f"  wake{config} {command}")
-    change = f"{trigger.column} " if trigger.column else ""
-    print(f"and change {change}of a row of {trigger.table}: `wake{config} runs list` shows what came of it")
+    change = (
+        f"set {trigger.column} to {trigger.state} in" if trigger.state else f"change {trigger.column or 'anything'} of"
+    )
+    print(f"and {change} a row of {trigger.table}: `wake{config} runs list` shows what came of it")

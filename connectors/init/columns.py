@@ -143,7 +143,7 @@ def normal(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", _CAMEL.sub("_", name).lower()).strip("_")
 
 
-_STATE = re.compile(r"(\w+_)?(status|state|stage|phase|step|condition|severity|priority|result|outcome)(_code)?")
+_STATE = re.compile(r"(\w+_)?(status|state|stage|phase|step|condition|severity|priority|result|outcome)(_code|_id)?")
 
 
 def is_state(name: str) -> bool:

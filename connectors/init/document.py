@@ -115,11 +115,13 @@ def _entities(proposal: Proposal) -> Iterator[str]:
         yield "# A row with the rows that it refers to, as one document; a change of any of them is a change of it."
         yield "entities:"
         yield from (f"  {line}" for line in _entity(proposal.source, proposal.entity))
-    elif proposal.others:
+    further = proposal.others if proposal.entity.useful else (proposal.entity, *proposal.others)
+    further = tuple(each for each in further if each.members)
+    if further and not proposal.entity.useful:
         yield "# entities:"
-    for other in proposal.others:
+    for other in further:
         yield from (f"  # {line}" for line in _entity(proposal.source, other))
-    if proposal.entity.useful or proposal.others:
+    if proposal.entity.useful or further:
         yield ""
 
 

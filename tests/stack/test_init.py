@@ -1,4 +1,4 @@
-"""From a database that nobody has described to the first activation: `wake init`, `apply`, `up` and one UPDATE."""
+"""From a database that nobody has described to the first activation: `wake init`, `doctor`, `apply`, `up`, an UPDATE."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def test_from_an_unknown_database_to_the_first_activation(unknown: tuple[str, di
 
     with ScriptedModel(decide_all) as model:
         variables["MODEL_URL"] = model.url
-        wake(tmp_path, variables, "apply", "--yes")
+        for step in ("doctor",), ("plan",), ("apply", "--yes"):
+            wake(tmp_path, variables, *step)
         loaded = config.load(file, variables)
         world = World(source, url, file, variables)
         try:
