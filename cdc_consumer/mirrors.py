@@ -14,12 +14,9 @@ import psycopg
 from psycopg import sql
 
 from cdc_consumer.decode import Change
-from cdc_consumer.plan import Plan
 from cdc_consumer.snapshot_rows import SnapshotRows
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
-from wakestream import topics
-from wakestream.ledger import settings
 
 SETTLED_AT_ONCE = 2000  # waiting rows that one control record lets in
 
@@ -224,41 +221,3 @@ class Mirrors:
             return True
         row = self._connection.execute(sql.SQL("select exists (select from {})").format(plan.mirror)).fetchone()
         return row is not None and not row[0]
-
-
-def prepare(connection: psycopg.Connection[Any], compiled: Plan) -> None:
-    """Make the mirrors that a plan needs. One whose columns no longer fit is made anew, empty and incomplete."""
-    source = compiled.revision.source
-    reader = settings.read(connection, settings.LOOKUPS_ROLE)
-    for plan in compiled.tables.values():
-        if not plan.settings.mirror:
-            continue
-        schema = sql.Identifier(topics.mirror_schema(source, plan.table.schema))
-        connection.execute(sql.SQL("create schema if not exists {}").format(schema))
-        if not _fits(connection, plan):
-            connection.execute(sql.SQL("drop table if exists {}").format(plan.mirror))
-            for table in ("mirror_state", "missing_value", "snapshot_row"):
-                connection.execute(
-                    sql.SQL('delete from {} where source = %s and "table" = %s').format(sql.Identifier("wake", table)),
-                    (source, plan.label),
-                )
-        connection.execute(plan.create)
-        if reader is not None:
-            role = sql.Identifier(reader)
-            connection.execute(sql.SQL("grant usage on schema {} to {}").format(schema, role))
-            connection.execute(sql.SQL("grant select on {} to {}").format(plan.mirror, role))
-    for index in (index for entity in compiled.entities for index in entity.indexes):
-        connection.execute(index)
-
-
-def _fits(connection: psycopg.Connection[Any], plan: TablePlan) -> bool:
-    """Whether the mirror that exists has the columns and types that the plan wants; a missing one does not fit."""
-    schema = topics.mirror_schema(plan.source, plan.table.schema)
-    rows = connection.execute(
-        "select a.attname, format_type(a.atttypid, a.atttypmod)"
-        " from pg_attribute a join pg_class c on c.oid = a.attrelid"
-        " join pg_namespace n on n.oid = c.relnamespace"
-        " where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped",
-        (schema, plan.table.name),
-    ).fetchall()
-    return dict(rows) == {column.name: plan.mirror_type(column) for column in plan.shown}

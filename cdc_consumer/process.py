@@ -11,15 +11,16 @@ from typing import Any
 
 import msgspec
 import psycopg
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from cdc_consumer import mirrors, position, start
-from cdc_consumer.collect import Collector, Piece
+from cdc_consumer import mirror_tables, position, start
+from cdc_consumer.collect import Collector, Piece, is_revision
 from cdc_consumer.cycle import Cycle
 from cdc_consumer.plan import Plan
 from cdc_consumer.position import Position
 from cdc_consumer.publish import Publisher
 from wakestream import capture, kafka, ledger, topics
+from wakestream.capture import Revision
 from wakestream.config import Config, reveal
 from wakestream.errors import FatalError, TransientError, WakeError
 from wakestream.failpoint import reach
@@ -110,6 +111,8 @@ class Session:
         self._stop = stop
         self._held = held
         self._context = start.Context(config.kafka, source)
+        self._ahead: list[Message] = []
+        """Read already, and behind a revision's record."""
 
     def cycles(self) -> Iterator[None]:
         """Run cycle after cycle; yields after each that moved the position."""
@@ -121,14 +124,14 @@ class Session:
         publisher = Publisher(self._config.kafka, topics.context(self._source), self._context.partitions)
         try:
             start.announce_gap(self._connection, publisher, self._context, plan, opened)
-            yield from self._cycles(at, plan, publisher)
+            yield from self._cycles(at, plan, publisher, gap=opened.gap is not None)
         except BaseException:
             publisher.give_up()  # before anybody else can claim the position
             with contextlib.suppress(psycopg.OperationalError):  # a broken session has rolled back by itself
                 self._connection.rollback()
             raise
 
-    def _cycles(self, at: Position, plan: Plan, publisher: Publisher) -> Iterator[None]:
+    def _cycles(self, at: Position, plan: Plan, publisher: Publisher, *, gap: bool) -> Iterator[None]:
         replay_to = self._context.highest_offset(at.log)
         collector = Collector(at.commit)
         self._consumer.assign([TopicPartition(self._topic, 0, at.read_from)])
@@ -136,29 +139,39 @@ class Session:
         self._connection.commit()
         cycle = self._cycle(plan, at, publisher, key)
         logger.info("%s is read from offset %d on", self._topic, at.read_from, extra={"action": "consumer_started"})
-        newest = at.revision
+        newest = self._newest(gap=gap)
         while not self._stop.is_set():
             # What was published under a revision is published again under the same one, never under a newer.
-            if newest != plan.revision.id and at.offset >= replay_to:
-                plan = self._switch(newest, at)
+            if newest.id > plan.revision.id and at.offset >= replay_to and not newest.capture.placed:
+                plan = self._switch(newest, plan, at)
                 cycle = self._cycle(plan, at, publisher, key)
             last, pieces = self._read(collector, at.offset)  # 1, 2
             if not pieces:
                 continue
             reach("consume.2.read")
-            newest = cycle.run(pieces, collector.read_from(last), collector.applied)
-            at = msgspec.structs.replace(at, offset=pieces[-1].offset)
+            record = pieces.pop() if is_revision(pieces[-1]) else None
+            if pieces:
+                number = cycle.run(pieces, collector.read_from(last - (record is not None)), collector.applied)
+                newest = newest if number == newest.id else self._newest()
+                at = msgspec.structs.replace(at, offset=pieces[-1].offset)
+            if record is not None:
+                # Durable before the record counts as read: a restart that has not switched finds it again.
+                placed = capture.find_placed(self._connection, self._source, record.body["revision"])
+                if placed is not None and placed.id > plan.revision.id:
+                    plan = self._switch(placed, plan, at)
+                    cycle = self._cycle(plan, at, publisher, key)
+                cycle.run([record], collector.read_from(last), collector.applied)
+                at = msgspec.structs.replace(at, offset=record.offset)
             yield
 
     def _read(self, collector: Collector, applied_offset: int) -> tuple[int, list[Piece]]:
-        """What is there now, up to a batch; waits a little for the first message only."""
+        """What is there now, up to a batch or a revision's record; waits a little for the first message only."""
         pieces: list[Piece] = []
         last = applied_offset
-        first = self._consumer.poll(POLL_TIMEOUT)
-        messages = [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE, 0)]
+        messages, self._ahead = self._ahead or self._wait(), []
         count = 0
         while messages:
-            for message in messages:
+            for place, message in enumerate(messages, 1):
                 error = message.error()
                 if error is not None:
                     raise self._unreadable(error)
@@ -167,22 +180,39 @@ class Session:
                 # A snapshot row inside an unfinished transaction was applied before the restart and is read again.
                 if piece is not None and last > applied_offset:
                     pieces.append(piece)
+                    if is_revision(piece):
+                        self._ahead = messages[place:]
+                        return last, pieces
             count += len(messages)
             messages = self._consumer.consume(READ_AT_ONCE, 0) if count < BATCH else []
         return last, pieces
+
+    def _wait(self) -> list[Message]:
+        first = self._consumer.poll(POLL_TIMEOUT)
+        return [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE, 0)]
 
     def _unreadable(self, error: KafkaError) -> WakeError:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own code
             return TransientError(f"{self._topic} no longer has what was to be read next; looking again")
         return kafka.convert(error, f"reading {self._topic}")
 
-    def _switch(self, revision: int, at: Position) -> Plan:
+    def _newest(self, *, gap: bool = False) -> Revision:
+        """The newest revision. Behind a gap its place in the log may be gone, so that it is in force at once."""
+        found = capture.load(self._connection, self._source)
+        self._connection.commit()
+        if found is None:
+            raise FatalError(f"the ledger knows nothing of {self._source}; run `wake apply`")
+        return (
+            msgspec.structs.replace(found, capture=msgspec.structs.replace(found.capture, placed="")) if gap else found
+        )
+
+    def _switch(self, revision: Revision, before: Plan, at: Position) -> Plan:
         """Work under a newer revision from here on; committed before anything is published under it."""
-        plan = self._plan(revision)
+        plan = Plan(revision)
         position.claim(self._connection, self._source, at.epoch)
-        mirrors.prepare(self._connection, plan)
+        mirror_tables.prepare(self._connection, plan, before.revision)
         position.make_durable(self._connection)
-        position.set_revision(self._connection, self._source, revision)
+        position.set_revision(self._connection, self._source, revision.id)
         self._connection.commit()
         return plan
 

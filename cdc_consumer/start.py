@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
 
-from cdc_consumer import mirrors, position
+from cdc_consumer import mirror_tables, position
 from cdc_consumer.collect import Piece
 from cdc_consumer.mirrors import Mirrors
 from cdc_consumer.plan import Plan
@@ -88,13 +88,13 @@ def open_position(
     """Take the source over and find out where to go on. Nothing but the ownership is committed here."""
     row = position.take_over(connection, source, held)
     context.read_ends()
-    revision = capture.load(connection, source)
-    if revision is None:
+    newest = capture.load(connection, source)
+    if newest is None:
         raise FatalError(f"the ledger knows nothing of {source}; run `wake apply`")
     topic = topics.changes(source)
     identifier = _topic_id(settings, topic)
     low, _ = kafka.watermarks(consumer, topic, 0)
-    catalogue = revision.catalogue
+    catalogue = newest.catalogue
     fresh = Position(
         log=context.highest_log() + 1,
         topic_id=identifier,
@@ -103,11 +103,12 @@ def open_position(
         offset=-1,
         commit=None,
         read_from=low,
-        revision=revision.id,
+        revision=capture.newest_unplaced(connection, source) or newest.id,
         epoch=1,
     )
     if row is None:
-        mirrors.prepare(connection, Plan(revision))
+        first = capture.load(connection, source, fresh.revision) or newest
+        mirror_tables.prepare(connection, Plan(first))
         position.create(connection, source, fresh)
         position.make_durable(connection)
         connection.commit()

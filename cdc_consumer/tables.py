@@ -18,7 +18,7 @@ from wakestream.capture import CapturedTable
 from wakestream.catalogue import Column, Table
 
 # The session carries the key of the masks, so that no statement's text holds it.
-_MASK_KEY = sql.SQL("decode(current_setting('wake.mask_key'), 'hex')")
+MASK_KEY = sql.SQL("decode(current_setting('wake.mask_key'), 'hex')")
 
 _FAR_YEAR = rb'"(?:[+-]\d{4,}|0000)-\d\d-\d\d'
 _ARRAY_OF_ARRAYS = rb'\[null|"\[L'
@@ -167,7 +167,7 @@ class TablePlan:
         """A column's value out of the record set `x`, masked where the configuration says so."""
         expression = columns.value(column, sql.Identifier("x", column.name))
         kind = self.settings.mask.get(column.name)
-        return expression if kind is None else columns.masked(kind, expression, _MASK_KEY)
+        return expression if kind is None else columns.masked(kind, expression, MASK_KEY)
 
     def restored(self, column: Column) -> sql.Composable:
         """A column's value out of its own JSON as `to_jsonb` prints it (one parameter)."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import options
+from cli import plan as planning
 from cli.options import ConfigOption, JsonOption, YesOption
 
 if TYPE_CHECKING:
-    from connectors.apply import Plan
     from connectors.status import SourceStatus
     from wakestream.config import Loaded
 
@@ -19,15 +19,22 @@ WATCH_INTERVAL = 2.0  # seconds
 CLEAR = "\x1b[2J\x1b[H"
 
 
-def apply(config: ConfigOption = options.DEFAULT_CONFIG, yes: YesOption = False) -> None:
+def apply(
+    config: ConfigOption = options.DEFAULT_CONFIG,
+    yes: YesOption = False,
+    assume_database: planning.AssumeOption = False,
+    allow: planning.AllowOption = None,
+) -> None:
     """Make topics, publication, connector and ledger as the file says; what is so already stays."""
     from connectors import apply as attaching
 
     loaded = options.load(config)
-    with attaching.planning(loaded, _say) as plan:
-        _show(plan)
-        if plan.steps:
-            options.confirm("Do this?", yes)
+    with attaching.planning(loaded, _say, planning.options_of(assume_database, allow)) as plan:
+        planning.show_notes(plan)
+        planning.show_steps(plan)
+        if plan.steps or plan.refusals:
+            if not plan.refusals:
+                options.confirm("Do this?", yes)
             plan.carry_out(lambda what: _say(f"done: {what}"))
         else:
             _say("nothing to do: everything is as the file says")
@@ -95,13 +102,6 @@ def _print_status(found: list[SourceStatus], *, as_json: bool) -> None:
             note = source.ledger.guard
             print(f"  guard, {output.ago(note.at)}: {note.what}: {note.detail}")
     sys.stdout.flush()
-
-
-def _show(plan: Plan) -> None:
-    for note in plan.notes:
-        typer.echo(note, err=True)
-    for step in plan.steps:
-        _say(f"will {step.what}")
 
 
 def _ensure_local_operator(loaded: Loaded) -> None:

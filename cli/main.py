@@ -35,6 +35,7 @@ COMMANDS: dict[str, Lazy] = {
     "config": Lazy("cli.config:app", "The configuration file: check it, print its JSON Schema.", ATTACH),
     "init": Lazy("cli.init:init", "Write a first configuration for a database.", ATTACH),
     "plan": Lazy("cli.plan:plan", "What `apply` would do, with its SQL, locks and effects.", ATTACH),
+    "doctor": Lazy("cli.doctor:doctor", "What is wrong, said before it hurts, with what mends it.", ATTACH),
     "apply": Lazy("cli.attach:apply", "Make topics, publication, connector and ledger as the file says.", ATTACH),
     "roles": Lazy("cli.roles:roles", "The least-privilege roles of a source, as SQL.", ATTACH),
     "status": Lazy("cli.attach:status", "Connector, slot, lag, consumer and agent.", ATTACH),

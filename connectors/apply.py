@@ -1,16 +1,15 @@
 """Attaches to databases as the file says: reads, compares, and lists as steps what is not so yet.
 
 1 the ledger's schema and keys, 2 each source's catalogue, everything in the file resolved against it and compiled,
-3 its revision, 4 topics, 5 the publication, 6 the password for Connect, 7 the connector. Everything up to 2 is checked
-before the first step is taken, so that a wrong file changes nothing.
+3 the steps of each source (`source_plan`). Everything up to 2 is checked before the first step is taken, so that a
+wrong file changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psycopg
 
@@ -18,25 +17,35 @@ from connectors import (
     connector_config,
     connector_setup,
     databases,
+    identity,
     ledger_setup,
     preflight,
     publication,
-    secrets_setup,
-    snapshot_log,
-    topics_setup,
+    script,
 )
-from connectors.connect import Connect, types
+from connectors.connect import Connect
 from connectors.connector_config import PLACEHOLDER
+from connectors.source_plan import Attached, SourcePlan
 from connectors.steps import Report, Step, tell_nobody
-from wakestream import capture, inspection, kafka, resolving
-from wakestream.capture import Capture, Revision
-from wakestream.catalogue import Catalogue
+from wakestream import inspection, resolving
+from wakestream.capture import Revision
 from wakestream.config import Loaded, reveal
-from wakestream.errors import ConfigurationError
-from wakestream.program import compile_program
+from wakestream.errors import ConfigurationError, RefusedError, WakeError
+from wakestream.failpoint import reach
+from wakestream.program import Program, compile_program
 from wakestream.program_problems import Problems
 
 CONNECT_PATIENCE = 20.0  # seconds for a worker that is away or busy
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `apply` may do beyond the usual, or leaves to others."""
+
+    assume_database: bool = False
+    """The database's part is a DBA's: it is verified and never done."""
+    allow: frozenset[str] = frozenset()
+    """`replica-identity`."""
 
 
 @dataclass(frozen=True)
@@ -45,49 +54,60 @@ class Plan:
 
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
-    """What only somebody else can do, and has to."""
+    """What only somebody else can do, and has to; what is left as it is."""
+    refusals: tuple[str, ...]
+    """What must be so before the first step is taken, and what makes it so."""
+    sql: str
+    """The database's part as a script for a DBA; empty where there is none."""
+    sources: tuple[Attached, ...]
+    program: Program | None
 
     def carry_out(self, report: Report = tell_nobody) -> list[str]:
-        """Do it all, in order; returns what was done."""
+        """Do it all, in order; returns what was done.
+
+        Stops at the first failure and reports what stands and what does not. Every step may be repeated.
+        """
+        if self.refusals:
+            raise RefusedError("\n".join(self.refusals))
         done: list[str] = []
-        for step in self.steps:
-            step.do()
+        for number, step in enumerate(self.steps):
+            reach(f"apply.{number}")
+            try:
+                step.do()
+            except WakeError:
+                report(f"stopped at: {step.what}")
+                report(f"done and standing: {'; '.join(done) or 'nothing'}")
+                left = [each.what for each in self.steps[number + 1 :]]
+                report(f"not done: {'; '.join(left) or 'nothing else'}. `wake apply` goes on from here")
+                raise
             report(step.what)
             done.append(step.what)
+        reach(f"apply.{len(self.steps)}")
         return done
 
 
-@dataclass(frozen=True)
-class _Attached:
-    """One source as it is, and as it should be."""
-
-    name: str
-    reader: databases.Connection
-    catalogue: Catalogue
-    capture: Capture
-    previous: Revision | None
-    connector: types.Config | None
-
-
-def apply(loaded: Loaded, report: Report = tell_nobody) -> list[str]:
+def apply(loaded: Loaded, report: Report = tell_nobody, options: Options = Options()) -> list[str]:  # noqa: B008
     """Bring ledger, topics, publications and connectors to what the file says; returns what was done, in order.
 
     Nothing is done that is done already. Raises `ConfigurationError` before anything is changed.
     """
-    with planning(loaded, report) as plan:
+    with planning(loaded, report, options) as plan:
         for note in plan.notes:
             report(note)
         return plan.carry_out(report)
 
 
 @contextmanager
-def planning(loaded: Loaded, report: Report = tell_nobody) -> Generator[Plan]:
+def planning(
+    loaded: Loaded,
+    report: Report = tell_nobody,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> Generator[Plan]:
     """Find out what has to be done, holding the lock that keeps other `apply`s waiting."""
     with ExitStack() as stack:
         writer = stack.enter_context(ledger_setup.locked(reveal(loaded.config.ledger.url), report))
         client = stack.enter_context(Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE))
-        planner = _Planner(loaded, writer, client, stack)
-        yield planner.plan()
+        yield _Planner(loaded, writer, client, stack, options).plan()
 
 
 @dataclass
@@ -96,24 +116,37 @@ class _Planner:
     ledger: psycopg.Connection
     client: Connect
     stack: ExitStack
-    notes: list[str] = field(default_factory=list[str])
+    options: Options
+    program: Program | None = None
+    refusals: list[str] = field(default_factory=list[str])
 
     def plan(self) -> Plan:
         first = list(ledger_setup.steps(self.loaded, self.ledger))
         sources = self._examine_all()
-        steps = [*first, *(step for source in sources for step in self._source_steps(source))]
-        return Plan(tuple(steps), tuple(self.notes))
+        plans = [self._source_plan(source) for source in sources]
+        steps = [*first, *(step for plan in plans for step in plan.steps())]
+        for plan in plans:
+            self._judge(plan)
+        parts = (script.of(plan.source, plan.before, plan.after) for plan in plans)
+        return Plan(
+            steps=tuple(steps),
+            notes=tuple(note for plan in plans for note in plan.notes),
+            refusals=tuple(self.refusals),
+            sql="\n".join(filter(None, parts)),
+            sources=tuple(sources),
+            program=self.program,
+        )
 
-    def _examine_all(self) -> list[_Attached]:
+    def _examine_all(self) -> list[Attached]:
         """Every source read, resolved and compiled against; all problems of the file are raised together."""
         problems = Problems(self.loaded)
         trial = self.stack.enter_context(databases.ledger_reader(self.loaded))
         sources = [self._examine(name, trial, problems) for name in self.loaded.config.sources]
-        _compile(self.loaded, {source.name: source for source in sources}, problems)
+        self.program = _compile(self.loaded, {source.name: source for source in sources}, problems)
         problems.raise_any()
         return sources
 
-    def _examine(self, name: str, trial: databases.Connection, problems: Problems) -> _Attached:
+    def _examine(self, name: str, trial: databases.Connection, problems: Problems) -> Attached:
         reader = self.stack.enter_context(databases.capture(self.loaded, name))
         labels = self.loaded.config.sources[name].tables
         previous = ledger_setup.newest_revision(self.ledger, name)
@@ -124,57 +157,46 @@ class _Planner:
             resolved = resolving.examine(
                 self.loaded, name, catalogue, reader, problems, ledger=trial, placeholder=placeholder
             )
-        return _Attached(name, reader, catalogue, resolved, previous, connector)
+            published = publication.find(reader, name)
+        return Attached(name, reader, catalogue, resolved, previous, connector, published)
 
-    def _source_steps(self, source: _Attached) -> Iterator[Step]:
-        config, name = self.loaded.config, source.name
-        where = databases.address(self.loaded, name)
-        wanted = connector_config.build(config, name, source.capture, where)
-        if source.connector is not None:
-            connector_setup.refuse_changed_tables(
-                name, source.connector, wanted, source.previous, source.catalogue, source.capture
+    def _source_plan(self, source: Attached) -> SourcePlan:
+        admin = None if self.options.assume_database else databases.admin(self.loaded, source.name)
+        if admin is not None:
+            self.stack.enter_context(admin)
+        if source.connector is None:
+            self._check_new(source)
+        return SourcePlan(self.loaded, self.ledger, self.client, source, admin, identity.ALLOW in self.options.allow)
+
+    def _check_new(self, source: Attached) -> None:
+        where = databases.address(self.loaded, source.name)
+        wanted = connector_config.build(self.loaded.config, source.name, source.capture, where)
+        connectors = {name: listed.info.config for name, listed in self.client.overview().items() if listed.info}
+        connector_setup.refuse_second(source.name, wanted, connectors, self.loaded.config.sources)
+        with databases.asking(f"source {source.name}, checking what Debezium needs"):
+            self.refusals += preflight.problems(source.reader, source.name, source.catalogue, source.capture)
+
+    def _judge(self, plan: SourcePlan) -> None:
+        """What a DBA has to do first is a refusal, what may be done afterwards a note."""
+        name = plan.source.name
+        if plan.before and plan.admin is None:
+            found = "does not have the tables and settings it needs" if plan.source.published else "does not exist"
+            why = (
+                "and --assume-database was given"
+                if self.options.assume_database
+                else f"and sources.{name}.admin is not set"
             )
-        else:
-            with databases.asking(f"source {name}, checking what Debezium needs"):
-                preflight.check(source.reader, name, source.catalogue, source.capture)
-        yield from self._revision_step(source)
-        yield from topics_setup.steps(kafka.admin(config.kafka), name, config.kafka.topics)
-        yield from self._publication_steps(source)
-        secrets = Path(config.connect.secrets)
-        new_secrets = secrets_setup.step(secrets, name, where)
-        if new_secrets is not None:
-            yield new_secrets
-        connector = connector_setup.step(
-            self.client, name, source.connector, wanted, new_secrets=new_secrets is not None
-        )
-        if connector is not None:
-            if not secrets_setup.is_ours(secrets):
-                self.notes.append(secrets_setup.request(secrets, name, where))
-            if source.connector is None:
-                connector = connector.after(lambda: self._begin_snapshot(name))
-            yield connector
-
-    def _revision_step(self, source: _Attached) -> Iterator[Step]:
-        previous = source.previous
-        if previous is None or (previous.catalogue, previous.capture) != (source.catalogue, source.capture):
-            what = f"store what is captured of {source.name} ({len(source.capture.tables)} tables) as a revision"
-            yield Step(what, lambda: self._store(source))
-
-    def _store(self, source: _Attached) -> None:
-        with self.ledger.transaction():
-            capture.store(self.ledger, source.catalogue, source.capture)
-
-    def _begin_snapshot(self, source: str) -> None:
-        snapshot_log.begin(self.ledger, source, snapshot_log.end_of_log(self.loaded.config.kafka, source))
-
-    def _publication_steps(self, source: _Attached) -> list[Step]:
-        found = databases.admin(self.loaded, source.name)
-        admin = self.stack.enter_context(found) if found is not None else None
-        with databases.asking(f"source {source.name}, looking at its publication"):
-            return publication.steps(source.reader, admin, source.name, source.catalogue, source.capture)
+            listed = "\n".join(f"  {line}" for step in plan.before for line in step.command.splitlines())
+            self.refusals.append(
+                f"publication wake_{name} {found}, {why}."
+                f" Have the owner of the tables run this in the database, and apply again:\n{listed}"
+            )
+        if plan.after and plan.admin is None:
+            listed = "\n".join(f"  {step.command}" for step in plan.after)
+            plan.notes.append(f"when everything is done, have the owner of the tables run:\n{listed}")
 
 
-def _compile(loaded: Loaded, sources: Mapping[str, _Attached], problems: Problems) -> None:
+def _compile(loaded: Loaded, sources: Mapping[str, Attached], problems: Problems) -> Program | None:
     """Check all that triggers lead to; those whose table or entity has a problem of its own wait for that one."""
     triggers = {
         name: trigger
@@ -183,13 +205,16 @@ def _compile(loaded: Loaded, sources: Mapping[str, _Attached], problems: Problem
     }
     revisions = {name: Revision(0, name, each.catalogue, each.capture) for name, each in sources.items()}
     try:
-        compile_program(Loaded(loaded.config.model_copy(update={"triggers": triggers}), loaded.document), revisions)
+        return compile_program(
+            Loaded(loaded.config.model_copy(update={"triggers": triggers}), loaded.document), revisions
+        )
     except ConfigurationError as error:
         for problem in error.problems:
             problems.add_line(problem)
+    return None
 
 
-def _resolved(table: str | None, entity: str | None, sources: Mapping[str, _Attached]) -> bool:
+def _resolved(table: str | None, entity: str | None, sources: Mapping[str, Attached]) -> bool:
     if table is None:
         return any(entity in source.capture.entities for source in sources.values())
     name, _, label = table.partition(".")

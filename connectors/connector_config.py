@@ -14,6 +14,7 @@ CLASS = "io.debezium.connector.postgresql.PostgresConnector"
 TABLES, COLUMNS, PLACEHOLDER = "table.include.list", "column.exclude.list", "unavailable.value.placeholder"
 
 _CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
+_CASE = "(?-i)"
 _QUEUE_BYTES = 128 * 1024 * 1024
 
 _READING = {
@@ -102,14 +103,25 @@ def build(config: Config, source: str, capture: Capture, where: Address) -> type
 
 def included_tables(capture: Capture) -> str:
     """The captured tables as Debezium's list of anchored expressions."""
-    return ",".join(re.escape(label) for label in sorted(capture.tables))
+    return ",".join(_expression(label) for label in sorted(capture.tables))
 
 
 def excluded_columns(capture: Capture) -> types.Config:
     """The excluded columns in the same form; no setting where there are none."""
     listed = [
-        re.escape(f"{label}.{column}")
+        _expression(f"{label}.{column}")
         for label, table in sorted(capture.tables.items())
         for column in sorted(table.exclude)
     ]
     return {COLUMNS: ",".join(listed)} if listed else {}
+
+
+def names_of(listed: str) -> set[str]:
+    """The names in such a list, which may have been written by hand."""
+    entries = re.findall(r"(?:\\.|[^,\\])+", listed)
+    return {re.sub(r"\\(.)", r"\1", entry.strip().removeprefix(_CASE)) for entry in entries}
+
+
+def _expression(name: str) -> str:
+    """Matches this name and no other: Debezium splits the list at commas and would match without regard to case."""
+    return _CASE + re.escape(name).replace(",", "\\,")

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from connectors import databases, ledger_setup, publication, secrets_setup, slot, snapshot_log, topics_setup
+from connectors import databases, ledger_setup, publication, revisions, secrets_setup, slot, snapshot_log, topics_setup
 from connectors.connect import Connect
 from connectors.steps import Report, tell_nobody
 from wakestream import kafka, topics
@@ -89,6 +89,7 @@ def _clear_ledger(ledger: psycopg.Connection, source: str, *, with_topics: bool)
         if with_topics:  # A new topic starts at offset 0, and with a `log` that the old reader may have seen.
             ledger.execute("delete from wake.partition_position where topic = %s", (topics.context(source),))
         snapshot_log.forget(ledger, source)
+        revisions.forget(ledger, source)
     if schemas:
         yield f"dropped the context store of {source} in the ledger ({', '.join(schemas)}); runs and actions stay"
 

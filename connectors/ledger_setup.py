@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -39,14 +39,18 @@ def steps(loaded: Loaded, connection: psycopg.Connection) -> Iterator[Step]:
     with databases.asking("the ledger"):
         current = _is_current(url)
         if not current:
-            yield Step("bring the ledger's schema up to date", lambda: _migrate(url, connection))
+            yield _step("bring the ledger's schema up to date", lambda: _migrate(url, connection))
         elif (
             settings.read(connection, settings.MARK_KEY) is None or settings.read(connection, settings.MASK_KEY) is None
         ):
-            yield Step("make the ledger's keys", lambda: settings.ensure_keys(connection))
+            yield _step("make the ledger's keys", lambda: settings.ensure_keys(connection))
         if role is not None and (not current or settings.read(connection, settings.LOOKUPS_ROLE) != role):
             what = f"remember that lookups run as {role}"
-            yield Step(what, lambda: settings.write(connection, settings.LOOKUPS_ROLE, role))
+            yield _step(what, lambda: settings.write(connection, settings.LOOKUPS_ROLE, role))
+
+
+def _step(what: str, do: Callable[[], object]) -> Step:
+    return Step(what, do, object="ledger", effect="none; it is our own database")
 
 
 def newest_revision(connection: psycopg.Connection, source: str) -> Revision | None:

@@ -20,9 +20,14 @@ def check(reader: Connection, source: str, catalogue: Catalogue, capture: Captur
 
     Raises `RefusedError` with one line for each thing that is missing, and what to do.
     """
-    found = list(_problems(reader, source, catalogue, capture))
+    found = problems(reader, source, catalogue, capture)
     if found:
-        raise RefusedError("\n".join(f"source {source}: {problem}" for problem in found))
+        raise RefusedError("\n".join(found))
+
+
+def problems(reader: Connection, source: str, catalogue: Catalogue, capture: Capture) -> list[str]:
+    """One line for each thing that is missing, and what to do."""
+    return [f"source {source}: {problem}" for problem in _problems(reader, source, catalogue, capture)]
 
 
 def _problems(reader: Connection, source: str, catalogue: Catalogue, capture: Capture) -> Iterator[str]:

@@ -24,7 +24,12 @@ def step(path: Path, source: str, where: Address) -> Step | None:
     found = secrets_file.read_properties(path)
     if all(found.get(name) == value for name, value in wanted.items()):
         return None
-    return Step(f"write {' and '.join(wanted)} to {path}", lambda: secrets_file.write_properties(path, wanted))
+    return Step(
+        f"write {' and '.join(wanted)} to {path}",
+        lambda: secrets_file.write_properties(path, wanted),
+        object=f"file {path}",
+        effect="none; the worker reads it when a task starts",
+    )
 
 
 def request(path: Path, source: str, where: Address) -> str:

@@ -1,11 +1,14 @@
-"""A step of a plan: what will be done, in words, and how."""
+"""A step of a plan: what will be done, in words and exactly, what it locks and what is noticed of it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 Report = Callable[[str], None]
+
+NO_LOCK = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,14 @@ class Step:
     what: str
     """`make topic airline.changes with 1 partition`."""
     do: Callable[[], object]
+    object: str = ""
+    """What it touches: `topic airline.changes`, `publication wake_airline`."""
+    command: str = ""
+    """The SQL or the call, exactly and without secrets; empty where it is our own ledger's."""
+    lock: str = NO_LOCK
+    """PostgreSQL's lock mode with the tables, or `none`."""
+    effect: str = ""
+    """What the running application notices."""
 
     def after(self, first: Callable[[], object]) -> Step:
         """The same step with something done before it."""
@@ -23,7 +34,7 @@ class Step:
             first()
             self.do()
 
-        return Step(self.what, both)
+        return dataclasses.replace(self, do=both)
 
 
 def tell_nobody(_: str) -> None:

@@ -51,16 +51,20 @@ def steps(client: AdminClient, source: str, settings: Topics) -> Iterator[Step]:
             yield Step(
                 f"make topic {topic} with {partitions} partition{'s' if partitions > 1 else ''}",
                 lambda new=new, topic=topic: _done(client.create_topics([new])[topic], f"making topic {topic}"),
+                object=f"topic {topic}",
+                command=f"CreateTopics {topic} partitions={partitions} replication={settings.replication}"
+                f" {_listed(config)}",
             )
         elif found != partitions:
             raise RefusedError(_wrong_partitions(source, topic, found, partitions))
         else:
             differing = _differing(client, topic, config)
             if differing:
-                listed = ", ".join(f"{name}={value}" for name, value in differing.items())
                 yield Step(
-                    f"set {listed} of topic {topic}",
+                    f"set {_listed(differing, ', ')} of topic {topic}",
                     lambda topic=topic, differing=differing: _alter(client, topic, differing),
+                    object=f"topic {topic}",
+                    command=f"IncrementalAlterConfigs {topic} {_listed(differing)}",
                 )
 
 
@@ -71,6 +75,10 @@ def delete(client: AdminClient, source: str, settings: Topics) -> list[str]:
         for topic, future in client.delete_topics(there).items():
             _done(future, f"deleting topic {topic}")
     return there
+
+
+def _listed(config: Settings, between: str = " ") -> str:
+    return between.join(f"{name}={value}" for name, value in config.items())
 
 
 def _wrong_partitions(source: str, topic: str, found: int, partitions: int) -> str:

@@ -63,6 +63,8 @@ class Capture(msgspec.Struct, frozen=True):
     entities: dict[str, Entity] = {}
     placeholder: str = ""
     """What Debezium writes for an unchanged value that it was not sent."""
+    placed: str = ""
+    """The name of the control record in the change log from which on this is in force; empty: at once."""
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -94,6 +96,22 @@ def store(connection: psycopg.Connection[Any], catalogue: Catalogue, capture: Ca
         )
         row = cursor.fetchone()
     return int(row[0]) if row else 0
+
+
+def newest_unplaced(connection: psycopg.Connection[Any], source: str) -> int | None:
+    """The newest revision that is in force without a record in the log."""
+    row = connection.execute(
+        "select max(id) from wake.revision where source = %s and coalesce(capture ->> 'placed', '') = ''", (source,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def find_placed(connection: psycopg.Connection[Any], source: str, name: str) -> Revision | None:
+    """The revision that waits for the control record of this name; None where this ledger knows of none."""
+    row = connection.execute(
+        "select max(id) from wake.revision where source = %s and capture ->> 'placed' = %s", (source, name)
+    ).fetchone()
+    return None if row is None or row[0] is None else load(connection, source, row[0])
 
 
 def load(connection: psycopg.Connection[Any], source: str, number: int | None = None) -> Revision | None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from cdc_consumer import mirrors, position, process
+from cdc_consumer import mirror_tables, position, process
 from cdc_consumer.collect import Collector
 from cdc_consumer.cycle import Cycle
 from cdc_consumer.plan import Plan
@@ -156,7 +156,7 @@ def _prepared(url: str, recording: Recording) -> Generator[tuple[psycopg.Connect
         ).fetchone()
         assert row is not None
         plan = Plan(Revision(row[0], recording.source, recording.catalogue, recording.capture))
-        mirrors.prepare(connection, plan)
+        mirror_tables.prepare(connection, plan)
         start = Position(1, "", "", 1, -1, None, 0, row[0], 1)
         position.create(connection, recording.source, start)
         connection.commit()

@@ -125,6 +125,20 @@ class Attachable:
         with self.superuser() as connection:
             return connection.execute(query).fetchall()
 
+    def state(self) -> list[Any]:
+        """What attaching could leave behind in the database."""
+        return [
+            self.rows(query)
+            for query in (
+                "select pubname from pg_publication",
+                "select slot_name from pg_replication_slots where database = current_database()",
+                "select rolname, rolsuper, rolreplication, rolconnlimit from pg_roles order by 1",
+                "select c.oid, relname, relkind, relreplident, relacl::text, relowner from pg_class c"
+                " where relnamespace = 'public'::regnamespace order by 1",
+                "select nspname from pg_namespace order by 1",
+            )
+        ]
+
     def changes(self) -> list[tuple[bytes, bytes]]:
         """Everything in the change log now, as key and value."""
         reader = kafka.reader(self.load().config.kafka, "test")

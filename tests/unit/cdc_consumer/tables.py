@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
-from cdc_consumer import mirrors
+from cdc_consumer import mirror_tables
 from cdc_consumer.plan import Plan
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
@@ -64,5 +64,5 @@ def table_plan(each: Table, settings: CapturedTable | None = None) -> TablePlan:
 
 def complete_store(connection: Connection, compiled: Plan, *, careful: bool = False) -> Store:
     """A store over new mirrors that are trusted."""
-    mirrors.prepare(connection, compiled)
+    mirror_tables.prepare(connection, compiled)
     return Store(connection, SOURCE, compiled.tables, careful=careful)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from connectors import connector_config, connector_setup, databases, publication, secrets_setup, topics_setup
+from connectors.apply import Plan
 from connectors.connect import Connect, types
 from connectors.databases import Address
+from connectors.steps import Step
 from tests.unit.connectors.connect_script import Answer, Script, serving
-from wakestream import config, secrets_file
+from wakestream import config, reshaping, secrets_file
 from wakestream.capture import Capture, CapturedTable, Revision
 from wakestream.catalogue import Catalogue, Column, Table
 from wakestream.config import Loaded
@@ -84,8 +87,8 @@ def test_everything_of_the_source_goes_into_its_change_log(wanted: types.Config)
     assert route.fullmatch("__debezium-heartbeat.airline")
     assert not route.fullmatch("airline2.public.flight")
     assert wanted["transforms.log.replacement"] == "airline.changes"
-    assert wanted["table.include.list"] == r"app\.customer\-x,public\.flight"
-    assert wanted["column.exclude.list"] == r"app\.customer\-x\.passport_no"
+    assert wanted["table.include.list"] == r"(?-i)app\.customer\-x,(?-i)public\.flight"
+    assert wanted["column.exclude.list"] == r"(?-i)app\.customer\-x\.passport_no"
     assert wanted["message.prefix.include.list"] == r"wake,wake\.clock"
     assert wanted["producer.override.max.request.size"] == "2097152"
     assert wanted["unavailable.value.placeholder"] == "wake_1"
@@ -172,14 +175,132 @@ def test_what_a_connector_needs(
     assert step is None or step.what.startswith(said or "")
 
 
-def test_tables_of_a_connector_that_reads_already(wanted: types.Config) -> None:
-    def judge(found: types.Config, previous: Revision | None, new: Capture) -> None:
-        connector_setup.refuse_changed_tables("airline", found, wanted, previous, catalogue(), new)
+ODD = ("public.Flüge, alle", 'public."quoted"', "public.a\\b", "public.Select", "public.x.y")
 
-    judge(wanted, None, CAPTURE)
-    judge(wanted, Revision(1, "airline", catalogue(), CAPTURE), CAPTURE)
-    with pytest.raises(RefusedError, match=r"the file adds public.flight and drops app.old \(tables\)"):
-        judge({**wanted, "table.include.list": r"app\.customer\-x,app\.old"}, None, CAPTURE)
-    more = Catalogue("airline", "1", 1, 180000, {**catalogue().tables, FLIGHT.label: table("public", "flight", "id")})
-    with pytest.raises(RefusedError, match="public.flight is shown differently .* `wake detach airline`"):
-        judge(wanted, Revision(1, "airline", more, CAPTURE), CAPTURE)
+
+def test_odd_names_are_matched_as_they_are_and_found_again() -> None:
+    listed = connector_config.included_tables(Capture({label: CapturedTable() for label in ODD}))
+    assert connector_config.names_of(listed) == set(ODD)
+    assert connector_config.names_of(r"public\.flight, app.seat") == {"public.flight", "app.seat"}
+
+
+def test_what_somebody_set_by_hand_is_shown_and_only_ours_is_set_back(wanted: types.Config) -> None:
+    found = {
+        **wanted,
+        "name": "wake-airline",
+        "poll.interval.ms": "500",
+        "x.password": "clear",
+        "slot.max.retries": "3",
+    }
+    step = connector_setup.step(_nobody(), "airline", found, wanted, new_secrets=False)
+    assert step is not None
+    assert step.what == "configure connector wake-airline (poll.interval.ms)"
+    assert "The file wins: poll.interval.ms: 500 → 10" in step.effect
+    assert '"slot.max.retries": "3"' in step.command
+    assert "clear" not in step.command
+    assert connector_setup.foreign(found, wanted) == ["slot.max.retries", "x.password"]
+    gone = {key: value for key, value in wanted.items() if key != "column.exclude.list"}
+    step = connector_setup.step(_nobody(), "airline", {**wanted, "name": "wake-airline"}, gone, new_secrets=False)
+    assert step is not None
+    assert "column.exclude.list" not in step.command
+
+
+def _nobody() -> Connect:
+    return Connect("http://127.0.0.1:9", retry_s=0)
+
+
+def test_what_cannot_change(wanted: types.Config) -> None:
+    connector_setup.refuse_renamed("airline", wanted, wanted)
+    with pytest.raises(RefusedError, match="topic.prefix is air and must be airline in connector .* cannot change"):
+        connector_setup.refuse_renamed("airline", {**wanted, "topic.prefix": "air"}, wanted)
+    former = {**wanted, "slot.name": "wake_air"}
+    others = {"wake-air": former, "other": wanted, "wake-airline": wanted}
+    with pytest.raises(RefusedError, match="attached already, as `air`, which the file does not name"):
+        connector_setup.refuse_second("airline", wanted, others, ["airline"])
+    connector_setup.refuse_second("airline", wanted, others, ["airline", "air"])
+    elsewhere = {"wake-air": {**former, "database.dbname": "another"}}
+    connector_setup.refuse_second("airline", wanted, elsewhere, ["airline"])
+
+
+PUBLISHED: list[
+    tuple[Any, Any, list[str]]
+] = [  # What there is, what is wanted, and the SQL that makes one of the other.
+    (None, {"p.a": None}, ['create publication "wake_s" for table "p"."a" with (publish =']),
+    ({"p.a": None}, {"p.a": None}, []),
+    ({"p.a": None}, {"p.a": None, "p.b": None}, ['alter publication "wake_s" add table "p"."b"']),
+    ({"p.a": None, "p.b": None}, {"p.a": None}, ['alter publication "wake_s" drop table "p"."b"']),
+    (
+        {"p.a": None},
+        {"p.a": ("x", 'y"')},
+        ['alter publication "wake_s" drop table "p"."a"', 'alter publication "wake_s" add table "p"."a" ("x", "y""")'],
+    ),
+]
+
+
+@pytest.mark.parametrize(("found", "tables", "said"), PUBLISHED)
+def test_a_publication_is_altered_only_where_it_differs(
+    found: dict[str, publication.Columns] | None, tables: dict[str, publication.Columns], said: list[str]
+) -> None:
+    published = None if found is None else publication.Published(found)
+    made = [each.as_string() for each in publication.statements("s", published, tables)]
+    assert len(made) == len(said)
+    assert all(text.startswith(start) for text, start in zip(made, said, strict=True))
+    step = publication.step(None, "s", published, tables)
+    assert (step is None) == (not said)
+    if step is not None:
+        assert step.lock.startswith("SHARE UPDATE EXCLUSIVE on p.")
+        with pytest.raises(RefusedError, match="have its owner run"):
+            step.do()
+
+
+def test_a_publication_has_the_old_and_the_new_while_the_connector_changes() -> None:
+    found, tables = {"p.a": ("id",), "p.b": None, "p.c": ("id", "x")}, {"p.a": None, "p.c": ("id", "y"), "p.d": None}
+    assert publication.widened(found, tables) == {"p.a": None, "p.b": None, "p.c": ("id", "x", "y"), "p.d": None}
+
+
+def captured(table: Table, settings: CapturedTable) -> tuple[Catalogue, Capture]:
+    return Catalogue("airline", "1", 1, 180000, {table.label: table}), Capture({table.label: settings})
+
+
+WIDE = table("p", "t", "id", "name", "email")
+FATES: list[
+    tuple[Table, Any, Table, Any, str | None]
+] = [  # How a table was captured, how it will be, and what becomes of its mirror.
+    (WIDE, {}, WIDE, {}, None),
+    (WIDE, {}, WIDE, {"untrusted": ("name",)}, None),
+    (WIDE, {}, WIDE, {"mask": {"email": "hash"}}, "narrower"),
+    (WIDE, {"mask": {"email": "hash"}}, WIDE, {"mask": {"email": "redact"}}, "narrower"),
+    (WIDE, {"mask": {"email": "redact"}}, WIDE, {"mask": {"email": "hash"}}, "anew"),
+    (WIDE, {"mask": {"email": "hash"}}, WIDE, {}, "anew"),
+    (WIDE, {}, WIDE, {"exclude": ("email",)}, "narrower"),
+    (WIDE, {"exclude": ("email",)}, WIDE, {}, "anew"),
+    (WIDE, {"mirror": False}, WIDE, {}, "anew"),
+    (WIDE, {}, WIDE, {"mirror": False}, "gone"),
+    (WIDE, {}, table("p", "t", "id", "name"), {}, "narrower"),
+    (table("p", "t", "id", "name"), {}, WIDE, {}, "anew"),
+    (WIDE, {}, table("p", "t", "name", "id", "email"), {}, "anew"),
+]
+
+
+@pytest.mark.parametrize(("old", "was", "new", "will", "fate"), FATES)
+def test_what_becomes_of_a_mirror(old: Table, was: Any, new: Table, will: Any, fate: str | None) -> None:
+    before, after = captured(old, CapturedTable(**was)), captured(new, CapturedTable(**will))
+    assert reshaping.compare(Revision(1, "airline", *before), *after) == ({} if fate is None else {"p.t": fate})
+    assert reshaping.compare(None, *after) == {}
+
+
+def test_a_failure_says_what_stands() -> None:
+    def fail() -> None:
+        raise RefusedError("no")
+
+    said: list[str] = []
+    steps = (Step("make a", lambda: None), Step("make b", fail), Step("make c", lambda: None))
+    plan = Plan(steps, (), (), "", (), None)
+    with pytest.raises(RefusedError, match="no"):
+        plan.carry_out(said.append)
+    assert said == [
+        "make a",
+        "stopped at: make b",
+        "done and standing: make a",
+        "not done: make c. `wake apply` goes on from here",
+    ]
