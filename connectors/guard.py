@@ -1,4 +1,7 @@
-"""Watches over the connectors: restarts what failed for a passing reason, starts a broken initial snapshot over.
+"""Watches over the sources: helps connectors and snapshots on, and keeps slots from endangering their databases.
+
+It restarts what failed for a passing reason, starts a broken initial snapshot over, and settles snapshots that read
+ahead of the log.
 
 Kafka Connect never restarts a FAILED task itself. What is done, or cannot be done, is recorded in the ledger.
 """
@@ -15,7 +18,9 @@ from typing import Protocol
 
 from connectors import databases, ledger_setup, slot, snapshot_log
 from connectors.connect import Clock, Connect, ConnectorMissing, telling_line, types
+from connectors.slot_guard import SlotGuard
 from connectors.snapshot_log import Progress, SnapshotLog
+from connectors.snapshots import Settling
 from wakestream import ledger, topics
 from wakestream.config import Loaded, reveal
 from wakestream.errors import WakeError
@@ -72,6 +77,10 @@ class Source(Protocol):
         """Take the initial snapshot anew, with a new slot."""
         ...
 
+    def tend(self) -> None:
+        """Judge the slot, and settle snapshots that have read ahead of the log."""
+        ...
+
     def record(self, what: str, detail: str) -> None:
         """Keep in the ledger what was seen or done."""
         ...
@@ -102,6 +111,7 @@ class Watch:
         status = self.source.status()
         if status is None:
             return  # Nobody has attached it yet.
+        self.source.tend()
         progress = self.source.snapshot()
         if progress == "starting over":
             self._start_over(status)
@@ -177,6 +187,9 @@ class AttachedSource:
         self._loaded = loaded
         self._client = client
         self._log = SnapshotLog(loaded.config.kafka, name)
+        self._slot = SlotGuard(loaded, name)
+        self._settling = Settling(loaded.config.kafka, name, self._open)
+        self._reader: databases.Connection | None = None
 
     def status(self) -> types.Status | None:
         """The connector's status; None where there is no connector."""
@@ -206,6 +219,26 @@ class AttachedSource:
             self._client.resume(name)
             snapshot_log.begin(connection, self.name, offset)
 
+    def tend(self) -> None:
+        """Judge the slot, and settle snapshots that have read ahead of the log."""
+        with self._ledger() as ledger, databases.asking("the ledger"):
+            self._settling.look(ledger)
+            self._slot.look(self._read_session(), ledger, self._client, self.record)
+
+    def _open(self) -> databases.Connection:
+        return databases.capture(self._loaded, self.name, purpose="guard")
+
+    def _read_session(self) -> databases.Connection:
+        """One session for all looks, opened again when it broke."""
+        if self._reader is None or self._reader.closed:
+            self._reader = self._open()
+        return self._reader
+
+    def close(self) -> None:
+        """End the session with the source."""
+        if self._reader is not None:
+            self._reader.close()
+
     def _drop_slot(self) -> None:
         what = f"source {self.name}, dropping its slot"
         with databases.capture(self._loaded, self.name, purpose="guard") as reader, databases.asking(what):
@@ -230,8 +263,13 @@ def run(loaded: Loaded, stop: threading.Event, *, clock: Clock = time, interval_
     """
     ledger.require_current(reveal(loaded.config.ledger.url))
     with Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE, clock=clock) as client:
-        watches = [Watch(AttachedSource(loaded, name, client), clock) for name in loaded.config.sources]
-        while not stop.is_set():
-            for watch in watches:
-                watch.look()
-            stop.wait(interval_s)
+        sources = [AttachedSource(loaded, name, client) for name in loaded.config.sources]
+        watches = [Watch(source, clock) for source in sources]
+        try:
+            while not stop.is_set():
+                for watch in watches:
+                    watch.look()
+                stop.wait(interval_s)
+        finally:
+            for source in sources:
+                source.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +12,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from agent import json_text
 from agent.effects.outcome import Again, Failed, Outcome, Pending, Recorder, Succeeded, Unknown
-from wakestream import marks
+from wakestream import marks, standard_webhooks
 from wakestream.failpoint import reach
 
 AGAIN_STATUSES = {429, 502, 503, 504}
@@ -73,21 +71,9 @@ class WebhookEffect:
             "Content-Type": "application/json",
             "User-Agent": "wakestream",
             "Idempotency-Key": action.id,
-            "webhook-id": action.id,
-            "webhook-timestamp": str(int(now)),
             marks.RELAY_HEADER: marks.sign_relay(self._mark_key, action.cause, now),
         }
-        secret = self._secrets.get(action.name)
-        if secret:
-            headers["webhook-signature"] = sign(secret, action.id, int(now), body)
-        return headers
-
-
-def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The signature of Standard Webhooks; a secret that begins with `whsec_` is base64 behind that."""
-    key = base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
-    digest = hmac.digest(key, b".".join((message_id.encode(), str(timestamp).encode(), body)), "sha256")
-    return f"v1,{base64.b64encode(digest).decode()}"
+        return headers | standard_webhooks.headers(action.id, int(now), body, self._secrets.get(action.name))
 
 
 def _of_response(response: requests.Response) -> Outcome:

@@ -11,8 +11,6 @@ from wakestream.config.document import KeyPath
 LATER: dict[tuple[str, ...], str] = {
     ("sources", "*", "adopt"): "reading a connector that somebody else runs",
     ("sources", "*", "new_columns"): "following schema changes",
-    ("sources", "*", "guard"): "guard policies per source",
-    ("sources", "*", "notify"): "notices of the guard",
     ("entities", "*", "include", "*", "watch"): "watched to-many members",
     ("entities", "*", "include", "*", "include"): "nested members",
     ("entities", "*", "include", "*", "fields"): "a choice of fields",

@@ -79,6 +79,30 @@ class CapturedTable(Section):
     mask: dict[str, Mask] = {}
     untrusted: tuple[str, ...] = ()
     mirror: bool = True
+    replica_identity: Literal["full"] | None = None
+    """Have old rows in the WAL whole; only `wake apply --allow replica-identity` changes the table."""
+
+
+_SIZES = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+
+
+def parse_size(value: object) -> object:
+    """Bytes from `1048576`, `500MB` or `20GB`, in PostgreSQL's units of 1024."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)\s*(KB|MB|GB|TB)\s*", value, re.IGNORECASE)
+        if match is None:
+            raise ValueError(f"`{value}` is not a size; write 500MB or 20GB")
+        return int(match[1]) * _SIZES[match[2].upper()]
+    return value
+
+
+class SlotPolicy(Section):
+    """What the guard does when the source's slot endangers its database."""
+
+    policy: Literal["keep", "shed"] = "keep"
+    """`shed` gives the slot up in time: changes are lost then, and a new snapshot has to be taken."""
+    wal_limit: Annotated[int, BeforeValidator(parse_size), Field(ge=2**20)] | None = None
+    """Bytes of WAL that the slot may retain, where the server's own limit is higher or none."""
 
 
 class Source(Section):
@@ -86,6 +110,7 @@ class Source(Section):
 
     capture: SecretStr
     admin: SecretStr | None = None
+    guard: SlotPolicy = SlotPolicy()
     tables: dict[str, CapturedTable] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -235,6 +260,21 @@ class Model(Section):
         return self
 
 
+class NoticeWebhook(Section):
+    """Where notices are posted, signed after Standard Webhooks."""
+
+    url: str
+    secret: SecretStr | None = None
+
+
+class Notify(Section):
+    """Whom the guard tells when a level changes."""
+
+    webhook: NoticeWebhook | None = None
+    topic: str | None = None
+    """A Kafka topic that exists."""
+
+
 class Limits(Section):
     """Ceilings over all triggers."""
 
@@ -257,3 +297,4 @@ class Config(Section):
     actions: dict[Name, Action] = {}
     models: dict[Name, Model] = {}
     limits: Limits = Limits()
+    notify: Notify = Notify()

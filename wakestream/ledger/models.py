@@ -371,3 +371,19 @@ class GuardEvent(Base):
     source: Mapped[str] = mapped_column(index=True)
     what: Mapped[str]
     detail: Mapped[str]
+
+
+class GuardState(Base):
+    """How the guard judges a source now."""
+
+    __tablename__ = "guard_state"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    level: Mapped[str]
+    reasons: Mapped[list[str]]
+    reading: Mapped[dict[str, Any]]
+    since: Mapped[datetime] = _now()
+    """When the level was reached."""
+    at: Mapped[datetime] = _now()
+    shed: Mapped[bool] = mapped_column(server_default=sql("false"))
+    """Whether the slot was given up to protect the database."""
+    __table_args__ = (_one_of("level", ("ok", "warning", "critical")),)

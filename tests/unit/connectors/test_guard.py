@@ -37,6 +37,7 @@ class FakeSource:
     away: bool = False
     restarts: int = 0
     started_over: int = 0
+    tended: int = 0
     records: list[tuple[str, str]] = field(default_factory=list)
 
     def status(self) -> types.Status | None:
@@ -56,6 +57,9 @@ class FakeSource:
 
     def start_over(self) -> None:
         self.started_over += 1
+
+    def tend(self) -> None:
+        self.tended += 1
 
     def record(self, what: str, detail: str) -> None:
         self.records.append((what, detail))
