@@ -32,6 +32,7 @@ class Roles:
     source: str
     database: str
     service: Service
+    wal_level: str
     capture: str
     admin: str
     existing: frozenset[str]
@@ -72,6 +73,7 @@ def propose(
         source=source,
         database=connection.info.dbname,
         service=service,
+        wal_level=_wal_level(connection),
         capture=names[0],
         admin=names[1],
         existing=_existing(connection, names),
@@ -118,6 +120,11 @@ def _own_role(connection: Connection, url: str) -> str | None:
     return None if not user or (row is not None and row[0]) else user
 
 
+def _wal_level(connection: Connection) -> str:
+    row = connection.execute("select current_setting('wal_level')").fetchone()
+    return str(row[0]) if row else "unknown"
+
+
 def _existing(connection: Connection, names: Sequence[str]) -> frozenset[str]:
     rows = connection.execute("select rolname::text from pg_roles where rolname = any(%s)", (list(names),)).fetchall()
     return frozenset(row[0] for row in rows)
@@ -145,7 +152,9 @@ def _row_security(connection: Connection, labels: Sequence[str]) -> tuple[str, .
 def _head(roles: Roles) -> Iterator[str]:
     version, superior = roles.catalogue.server_version // 10000, roles.service.superior or "a superuser"
     yield _comment(f"Least-privilege roles for the source {roles.source} in the database {roles.database}.")
-    yield f"-- Recognised: {roles.service.name} {version}. Logical decoding: {roles.service.switch}."
+    yield f"-- Recognised: {roles.service.name} {version}, wal_level {roles.wal_level}."
+    if roles.wal_level != "logical":
+        yield f"-- Before anything else: {roles.service.switch}."
     if roles.service.note:
         yield f"-- Mind: {roles.service.note}."
     yield f"-- Run it in that database as {superior}: psql URL -f FILE"

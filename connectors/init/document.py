@@ -76,7 +76,8 @@ def _tables(proposal: Proposal) -> Iterator[str]:
 
 
 def _size(found: FoundTable) -> str:
-    rows = "unknown number of rows" if found.rows is None else f"about {found.rows:,.0f} rows"
+    plural = "" if found.rows == 1 else "s"
+    rows = "unknown number of rows" if found.rows is None else f"about {found.rows:,.0f} row{plural}"
     if found.writes_per_hour is None:
         return rows
     return f"{rows}, {found.writes_per_hour:,.0f} writes an hour"

@@ -69,8 +69,9 @@ def sample(connection: Connection, found: FoundTable) -> dict[str, Shapes] | Non
                     sql.Literal(STATEMENT_TIMEOUT), sql.Literal(LOCK_TIMEOUT)
                 )
             )
-            shapes = _ask(connection, found, columns, large=(found.rows or 0.0) > LARGE)
-            return shapes or _ask(connection, found, columns, large=False)
+            large = (found.rows or 0.0) > LARGE
+            shapes = _ask(connection, found, columns, large=large)
+            return _ask(connection, found, columns, large=False) if large and not shapes else shapes
     except psycopg.Error:  # its message may quote a value, so it is not shown
         if connection.closed:
             raise TransientError("the database has closed the connection; try again") from None
