@@ -1,4 +1,4 @@
-"""From a database that nobody has described to the first activation: `wake init`, `doctor`, `apply`, `up`, an UPDATE."""
+"""From a database that nobody has described to the first activation: `wake init`, `doctor`, `apply`, `up`, UPDATE."""
 
 from __future__ import annotations
 
