@@ -49,6 +49,11 @@ def is_revision(piece: Piece) -> bool:
     return piece.kind == "control" and piece.body["kind"] == "revision"
 
 
+def is_border(piece: Piece) -> bool:
+    """Whether what follows is read in another way: under another revision, or as another history."""
+    return piece.kind == "control" and piece.body["kind"] in ("revision", "restored")
+
+
 class _Open:
     """A transaction whose END has not come."""
 

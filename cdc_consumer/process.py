@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from cdc_consumer import mirror_tables, position, start
-from cdc_consumer.collect import Collector, Piece, is_revision
+from cdc_consumer.collect import Collector, Piece, is_border, is_revision
 from cdc_consumer.cycle import Cycle
 from cdc_consumer.plan import Plan
 from cdc_consumer.position import Position
@@ -149,11 +150,14 @@ class Session:
             if not pieces:
                 continue
             reach("consume.2.read")
-            record = pieces.pop() if is_revision(pieces[-1]) else None
+            record = pieces.pop() if is_border(pieces[-1]) else None
             if pieces:
                 number = cycle.run(pieces, collector.read_from(last - (record is not None)), collector.applied)
                 newest = newest if number == newest.id else self._newest()
                 at = msgspec.structs.replace(at, offset=pieces[-1].offset)
+            if record is not None and not is_revision(record):
+                self._begin_history(record, plan, publisher, at)
+                return  # to be opened anew
             if record is not None:
                 # Durable before the record counts as read: a restart that has not switched finds it again.
                 placed = capture.find_placed(self._connection, self._source, record.body["revision"])
@@ -164,8 +168,25 @@ class Session:
                 at = msgspec.structs.replace(at, offset=record.offset)
             yield
 
+    def _begin_history(self, record: Piece, plan: Plan, publisher: Publisher, at: Position) -> None:
+        """What follows is of a database that was restored: its positions begin anew, behind a gap."""
+        catalogue = self._newest().catalogue
+        anew = msgspec.structs.replace(
+            at,
+            log=at.log + 1,
+            offset=record.offset,
+            commit=None,
+            read_from=record.offset + 1,
+            system_identifier=catalogue.system_identifier,
+            timeline=catalogue.timeline,
+            revision=plan.revision.id,
+        )
+        told_at = datetime.fromtimestamp(record.body["ts_ms"] / 1000, UTC)
+        opened = start.Opened(anew, f"the source was restored: {record.body['reason']}", told_at)
+        start.announce_gap(self._connection, publisher, self._context, plan, opened)
+
     def _read(self, collector: Collector, applied_offset: int) -> tuple[int, list[Piece]]:
-        """What is there now, up to a batch or a revision's record; waits a little for the first message only."""
+        """What is there now, up to a batch or a border; waits a little for the first message only."""
         pieces: list[Piece] = []
         last = applied_offset
         messages, self._ahead = self._ahead or self._wait(), []
@@ -180,7 +201,7 @@ class Session:
                 # A snapshot row inside an unfinished transaction was applied before the restart and is read again.
                 if piece is not None and last > applied_offset:
                     pieces.append(piece)
-                    if is_revision(piece):
+                    if is_border(piece):
                         self._ahead = messages[place:]
                         return last, pieces
             count += len(messages)

@@ -104,12 +104,16 @@ class Connect(Rest):
         """Stop the connector, delete its offsets, delete it. False if there was none; may be repeated at any time."""
         try:
             self.stop_and_wait(name, timeout_s)
-            until(self._clock, lambda: self._forgotten(name), timeout_s, lambda: f"the offsets of {name} to go")
+            self.forget_offsets(name, timeout_s)
             self.delete(name)
         except ConnectorMissing:
             return False
         until(self._clock, lambda: self._gone(name), timeout_s, lambda: f"connector {name} to go")
         return True
+
+    def forget_offsets(self, name: str, timeout_s: float = 60.0) -> None:
+        """Delete the offsets of a connector that has been stopped."""
+        until(self._clock, lambda: self._forgotten(name), timeout_s, lambda: f"the offsets of {name} to go")
 
     def _seen(self, watch: _Watch) -> types.Status | None:
         """One look at the status; None before the first one is written."""

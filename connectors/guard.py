@@ -213,7 +213,7 @@ class AttachedSource:
         with ledger_setup.locked(reveal(config.ledger.url), logger.info) as connection, databases.asking("the ledger"):
             snapshot_log.begin_anew(connection, self.name)
             self._client.stop_and_wait(name, STOP_TIMEOUT)
-            self._client.delete_offsets(name)
+            self._client.forget_offsets(name, STOP_TIMEOUT)
             self._drop_slot()
             offset = snapshot_log.end_of_log(config.kafka, self.name)
             self._client.resume(name)

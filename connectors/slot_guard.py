@@ -52,7 +52,7 @@ class SlotGuard:
         reading = self._read(reader, ledger)
         before = self._watch.level
         found = self._watch.judge(reading)
-        shed = _is_shed(ledger, self._source)
+        shed = is_shed(ledger, self._source)
         _remember(ledger, self._source, reading, found, new=found.level != before)
         if found.level != before and not shed:
             self._say(f"level {found.level}", found, record)
@@ -104,7 +104,8 @@ def forget_shed(ledger: psycopg.Connection[Any], source: str) -> None:
     ledger.execute("update wake.guard_state set shed = false where source = %s", (source,))
 
 
-def _is_shed(ledger: psycopg.Connection[Any], source: str) -> bool:
+def is_shed(ledger: psycopg.Connection[Any], source: str) -> bool:
+    """Whether the guard has given the source's slot up."""
     row = ledger.execute("select shed from wake.guard_state where source = %s", (source,)).fetchone()
     return row is not None and bool(row[0])
 

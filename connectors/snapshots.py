@@ -48,6 +48,12 @@ def declare_gap(config: Kafka, source: str, tables: Sequence[str] | None, reason
     kafka.send(config, "control", topics.changes(source), [(change_log.key("gap"), change_log.encode(control))])
 
 
+def declare_restored(config: Kafka, source: str, reason: str) -> None:
+    """Say in the change log that what follows is of another history of the database: positions begin anew."""
+    control = Control(reason=reason, ts_ms=_now_ms())
+    kafka.send(config, "control", topics.changes(source), [(change_log.key("restored"), change_log.encode(control))])
+
+
 class Settling:
     """Follows the snapshots of one source that have ended, until what they have read is settled.
 
