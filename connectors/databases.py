@@ -20,7 +20,8 @@ LOCK_TIMEOUT = 5_000  # milliseconds for a lock on a table that applications use
 
 _SESSION = f"-c statement_timeout={STATEMENT_TIMEOUT} -c timezone=UTC"
 READ_ONLY = f"{_SESSION} -c default_transaction_read_only=on"
-UNTIMED = "-c timezone=UTC -c default_transaction_read_only=on"  # keeps the timeouts that the role has
+# Keeps the timeouts that the role has, and reads text of a database without encoding too.
+UNTIMED = "-c timezone=UTC -c default_transaction_read_only=on -c client_encoding=utf8"
 DDL = f"{_SESSION} -c lock_timeout={LOCK_TIMEOUT}"
 Connection = psycopg.Connection[Any]
 

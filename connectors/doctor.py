@@ -30,7 +30,6 @@ from wakestream.config.loading import nearest
 from wakestream.errors import ConfigurationError, WakeError
 
 CONNECT_PATIENCE = 3.0  # seconds
-_POOLER_SAYS = "unsupported startup parameter"
 
 
 def examine(loaded: Loaded, source: str | None = None) -> list[Finding]:
@@ -212,7 +211,7 @@ def _open(
             return subjects.read(reader, source, wanted)
     except WakeError as error:
         said = _line(error)
-        if _POOLER_SAYS in said:
+        if server.POOLER_SAYS in said:
             found.append(server.pooler(whole, said))
         else:
             remedy = "none: check the URL, pg_hba.conf, and that the server runs"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors import connector_config, databases, secrets_setup
+from connectors.checks import server
 from connectors.checks.finding import Finding, finding, span
 from connectors.checks.subject import Subject
 from connectors.connect import Connect, ConnectorMissing, telling_line, types
@@ -162,8 +163,8 @@ def _reach(loaded: Loaded, client: Connect, source: str, *, attached: bool) -> I
     errors = client.validate(PROBE, {**config, connector_config.TABLES: "none"}).errors
     said = " ".join(" ".join(texts) for field, texts in errors.items() if field.startswith("database."))
     ours = secrets_setup.is_ours(Path(loaded.config.connect.secrets))
-    if not said:
-        return
+    if not said or server.POOLER_SAYS in said:
+        return  # What a pooler says to us is a finding already.
     if "${file:" in said:
         # Where the file is ours, `apply` writes the lines right before the connector needs them.
         if attached or not ours:

@@ -11,6 +11,7 @@ from connectors.checks.remedies import literal, logical, setting
 from connectors.checks.subject import Subject
 from connectors.databases import Connection
 
+POOLER_SAYS = "unsupported startup parameter"
 MINIMUM_VERSION = 140000
 STATUS_INTERVAL = 10_000  # milliseconds between Debezium's messages to the server
 SHORT_OUTAGE = 3600.0  # seconds for which a slot must survive without a reader

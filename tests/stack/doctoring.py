@@ -111,6 +111,17 @@ class Patient:
     def findings(self) -> list[Finding]:
         return doctor.examine(self.load())
 
+    @contextmanager
+    def reading(self, name: str) -> Generator[None]:
+        """Somebody reads the slot, and confirms nothing."""
+        reader = psycopg.connect(self.url("cap"), replication="database", autocommit=True, application_name=name)
+        options = "(proto_version '1', publication_names 'none')"
+        reader.pgconn.exec_(f"START_REPLICATION SLOT wake_{SOURCE} LOGICAL 0/0 {options}".encode())
+        try:
+            yield
+        finally:
+            reader.pgconn.finish()
+
     def execute(self, statements: str) -> None:
         self.server.execute(statements, self.database)
 
