@@ -39,6 +39,8 @@ COMMANDS: dict[str, Lazy] = {
     "apply": Lazy("cli.attach:apply", "Make topics, publication, connector and ledger as the file says.", ATTACH),
     "roles": Lazy("cli.roles:roles", "The least-privilege roles of a source, as SQL.", ATTACH),
     "status": Lazy("cli.attach:status", "Connector, slot, lag, consumer and agent.", ATTACH),
+    "snapshot": Lazy("cli.snapshot:snapshot", "Read tables again while everything goes on.", ATTACH),
+    "repair": Lazy("cli.repair:repair", "Mend a lost slot, lost offsets, a restored database.", ATTACH),
     "detach": Lazy("cli.attach:detach", "Remove what `apply` made at a source.", ATTACH),
     "up": Lazy("cli.up:up", "Consumer, agent and guard together, until Ctrl-C.", RUN),
     "consume": Lazy("cli.consume:consume", "The consumer: change log to context events.", RUN),

@@ -37,6 +37,30 @@ class GuardNote(msgspec.Struct, frozen=True):
     detail: str
 
 
+class SlotLevel(msgspec.Struct, frozen=True):
+    """How the guard judges the slot."""
+
+    level: str
+    """`ok`, `warning` or `critical`."""
+    reasons: tuple[str, ...]
+    since: datetime
+    at: datetime
+    """When it looked last."""
+    shed: bool
+    """Whether it gave the slot up to protect the database."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A snapshot that reads a table, or waits for the log to pass what it has read."""
+
+    table: str
+    snapshot: str
+    """`fresh` into an empty mirror, `again` over one with rows."""
+    ended: bool
+    waiting: int
+    """Rows that differ from the store and wait."""
+
+
 class InLedger(msgspec.Struct, frozen=True):
     """One source in the ledger."""
 
@@ -53,6 +77,9 @@ class InLedger(msgspec.Struct, frozen=True):
     dead_letters: dict[str, int]
     """Open ones by kind."""
     guard: GuardNote | None
+    level: SlotLevel | None
+    """None until a guard has looked."""
+    snapshots: tuple[Reading, ...]
 
 
 def read(connection: psycopg.Connection[Any], source: str) -> InLedger:
@@ -82,7 +109,27 @@ def read(connection: psycopg.Connection[Any], source: str) -> InLedger:
         gaps=_gaps(connection, source),
         dead_letters=_dead_letters(connection, source),
         guard=GuardNote(*guard) if guard else None,
+        level=_level(connection, source),
+        snapshots=_snapshots(connection, source),
     )
+
+
+def _level(connection: psycopg.Connection[Any], source: str) -> SlotLevel | None:
+    row = connection.execute(
+        "select level, reasons, since, at, shed from wake.guard_state where source = %s", (source,)
+    ).fetchone()
+    return None if row is None else SlotLevel(row[0], tuple(row[1]), *row[2:])
+
+
+def _snapshots(connection: psycopg.Connection[Any], source: str) -> tuple[Reading, ...]:
+    rows = connection.execute(
+        'select m."table", m.snapshot, m.snapshot_ended is not null,'
+        ' (select count(*) from wake.snapshot_row r where r.source = m.source and r."table" = m."table"'
+        " and r.image is not null)"
+        ' from wake.mirror_state m where m.source = %s and m.snapshot_from is not null order by m."table"',
+        (source,),
+    ).fetchall()
+    return tuple(Reading(*row) for row in rows)
 
 
 def _read(connection: psycopg.Connection[Any], source: str) -> dict[int, AgentPosition]:

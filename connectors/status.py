@@ -213,9 +213,25 @@ def _ledger_checks(found: InLedger, lag: int | None, behind: float | None) -> It
         f"{found.mirrors - len(found.incomplete)} of {found.mirrors} complete"
         + (f"; not yet: {incomplete}" if incomplete else ""),
     )
+    yield from _guard_checks(found)
     yield "gaps", not found.gaps, "; ".join(found.gaps) or "none open"
     letters = ", ".join(f"{number} {kind}" for kind, number in found.dead_letters.items())
     yield "dead letters", not found.dead_letters, letters or "none open"
+
+
+def _guard_checks(found: InLedger) -> Iterator[tuple[str, bool, str]]:
+    if found.level is None:
+        yield "guard", False, "no guard has looked yet; start `wake guard`"
+    else:
+        age = (found.now - found.level.at).total_seconds()
+        told = "; ".join(found.level.reasons) or "nothing endangers the database"
+        shed = "; it has given the slot up" if found.level.shed else ""
+        late = f"; it has not looked for {age:.0f} s" if age > BEHIND else ""
+        well = found.level.level == "ok" and not shed and not late
+        yield "guard", well, f"{found.level.level}: {told}{shed}{late}"
+    for each in found.snapshots:
+        state = "ended, waits to be settled by the guard" if each.ended else "runs"
+        yield f"snapshot of {each.table}", True, f"{state}, {each.waiting} rows wait"
 
 
 def healthy(found: list[SourceStatus]) -> bool:

@@ -31,7 +31,16 @@ from wakestream.ledger import settings
 Connection = psycopg.Connection[Any]
 
 # What the ledger keeps of a source, by tables that have a column `source`.
-_KEPT = ("source_position", "mirror_state", "missing_value", "snapshot_row", "gap", "revision", "receipt")
+_KEPT = (
+    "source_position",
+    "mirror_state",
+    "missing_value",
+    "snapshot_row",
+    "gap",
+    "revision",
+    "receipt",
+    "guard_state",
+)
 
 # The settings under which `to_jsonb` says what an event must say.
 _AS_EVENTS = "-c TimeZone=UTC -c IntervalStyle=iso_8601 -c bytea_output=hex"

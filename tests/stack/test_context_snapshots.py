@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import random
-import threading
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import LiteralString
 
 import pytest
 
-from tests.harness.context import ContextLog, Raw, exact
+from tests.harness.context import ContextLog, Raw
 from tests.harness.processes import ConsumerProcess
+from tests.harness.seats import DDL, ROWS, Writer, verify_store
 from tests.harness.source import AttachedSource, attached
 from tests.harness.waiting import eventually
 
-DDL = "create table seat (row int, code text, free boolean, n int, primary key (row, code))"
-ROWS = 2000
-SEED = 11
 TAMPERED = ("900001,differs", "900002,is%20not%20there", "900003,is%20gone")
-STATEMENTS: tuple[LiteralString, ...] = (
-    "update seat set n = n + 1 where row = %(row)s and code = %(code)s",
-    "delete from seat where row = %(row)s and code = %(code)s",
-    "insert into seat values (%(row)s, %(code)s, true, 0) on conflict do nothing",
-    "update seat set row = %(away)s where row = %(row)s and code = %(code)s",
-)
-
-
-class Writer:
-    """Changes random rows until it is told to stop."""
-
-    def __init__(self, source: AttachedSource, *, away: int) -> None:
-        self._source = source
-        self._away = away  # rows from here on are where moved rows go
-        self._random = random.Random(SEED)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write)
-        self.written = 0
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _write(self) -> None:
-        with self._source.connect() as connection:
-            while not self._stop.is_set():
-                row, code = self._random.randint(1, ROWS), self._random.choice("AB")
-                place = {"row": row, "code": code, "away": self._away + self.written}
-                connection.execute(self._random.choice(STATEMENTS), place)
-                self.written += 1
 
 
 @pytest.fixture(scope="module")
@@ -142,15 +106,3 @@ def verify_chains(events: Sequence[Raw]) -> None:
         else:
             assert state[subject] in ("unknown", data["before"]), each.event["id"]
         state[subject] = data["after"]
-
-
-def verify_store(source: AttachedSource, context: ContextLog) -> None:
-    """The store holds what the source holds, and the events led there."""
-    with source.connect() as connection:
-        wanted = sorted(text for (text,) in connection.execute("select to_jsonb(s.*)::text from seat as s"))
-    with source.ledger() as connection:
-        query = f"select to_jsonb(s.*)::text from {source.name}__public.seat as s"
-        assert sorted(text for (text,) in connection.execute(query.encode())) == wanted
-    last = {each.event["subject"]: each.data["after"] for each in context.unique if each.type.startswith("row.")}
-    images = {f"public.seat/{image['row']},{image['code'].replace(' ', '%20')}": image for image in map(exact, wanted)}
-    assert {subject: image for subject, image in last.items() if image is not None} == images

@@ -1,0 +1,238 @@
+"""Slots, offsets and databases lost while rows change: named, behind a gap, read again, and whole in the end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from connectors import repair, snapshots
+from connectors.connect import Connect
+from connectors.guard import AttachedSource as Guarded
+from tests.harness.processes import ConsumerProcess
+from tests.harness.seats import DDL, ROWS, Writer, verify_mirror
+from tests.harness.server import SMALL, Server
+from tests.harness.source import AttachedSource, attached
+from tests.harness.stack import own_home
+from tests.harness.waiting import eventually
+from wakestream import config, topics
+from wakestream.config import Loaded
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[Server]:
+    with own_home() as home:
+        server = Server(home, SMALL)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def source(env: dict[str, str], server: Server, tmp_path_factory: pytest.TempPathFactory) -> Generator[AttachedSource]:
+    def fill(source: AttachedSource) -> None:
+        with source.connect() as connection:
+            connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
+
+    directory = tmp_path_factory.mktemp("repair")
+    with (
+        attached({**env, "POSTGRES_URL": server.url()}, DDL, ["public.seat"], fill=fill) as source,
+        ConsumerProcess(source.raw_config, directory) as consumer,
+    ):
+        consumer.start()
+        source.wait_mirrored()
+        source.wait_snapshot_kept()
+        yield source
+        assert consumer.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def loaded(source: AttachedSource, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    file = tmp_path_factory.mktemp("configuration") / "wake.yaml"
+    file.write_text(json.dumps(source.raw_config))  # JSON is YAML
+    return config.load(file)
+
+
+@pytest.fixture
+def client(source: AttachedSource) -> Iterator[Connect]:
+    with Connect(source.env["CONNECT_URL"], retry_s=20.0) as client:
+        yield client
+
+
+@contextmanager
+def written(source: AttachedSource) -> Generator[Writer]:
+    """Rows change all the time, from before it happens until everything is mended."""
+    with source.ledger() as connection:
+        row = connection.execute("select count(*) from wake.gap where source = %s", (source.name,)).fetchone()
+    writer = Writer(source, away=1_000_000 * (1 + (row[0] if row else 0)))
+    try:
+        yield writer
+    finally:
+        writer.stop()
+
+
+def mend(source: AttachedSource, loaded: Loaded, name: repair.Name) -> None:
+    """What an operator does, until the guard has settled it."""
+    found = eventually(lambda: repair.examine(loaded, source.name), f"something to repair in {source.name}")
+    assert found.name == name, found
+    repair.repair(loaded, source.name, found)
+    wait_mended(source, loaded)
+
+
+def wait_mended(source: AttachedSource, loaded: Loaded) -> None:
+    with Connect(source.env["CONNECT_URL"], retry_s=20.0) as client, source.ledger() as connection:
+        guarded = Guarded(loaded, source.name, client)
+        gaps = "select from wake.gap where source = %s and state = 'open'"
+
+        def whole() -> bool:
+            guarded.tend()
+            return (
+                connection.execute(gaps, (source.name,)).fetchone() is None
+                and guarded.snapshot() == "complete"
+                and repair.examine(loaded, source.name) is None
+            )
+
+        try:
+            eventually(whole, "closed gaps and nothing left to repair", within=90.0)
+        finally:
+            guarded.close()
+    source.wait_mirrored()
+    source.wait_snapshot_kept()
+
+
+def verify(source: AttachedSource, reason: str) -> None:
+    """The newest gap was told from its beginning to its end, and the store is what the table is."""
+    source.wait_applied()
+    verify_mirror(source)
+    context = source.context()
+    context.verify_contract()
+    opened, closed = context.of_type("context.gap")[-2:]
+    assert (opened.data["state"], closed.data["state"]) == ("open", "closed")
+    assert opened.data["number"] == closed.data["number"]
+    assert reason in opened.data["reason"]
+
+
+def test_a_slot_that_somebody_dropped(source: AttachedSource, loaded: Loaded, client: Connect, server: Server) -> None:
+    assert repair.examine(loaded, source.name) is None
+    with written(source):
+        client.stop_and_wait(source.connector)
+        drop_slot(server, source)
+        client.resume(source.connector)
+        mend(source, loaded, "slot missing")
+    verify(source, "slot missing")
+
+
+def test_a_slot_that_is_made_anew_ahead_of_the_offsets(
+    source: AttachedSource, loaded: Loaded, client: Connect, server: Server
+) -> None:
+    with written(source) as writer:
+        client.stop_and_wait(source.connector)
+        drop_slot(server, source)
+        before = writer.written
+        eventually(lambda: writer.written > before + 50, "changes that nobody will ever send")
+        with source.connect() as connection:
+            query = "select pg_create_logical_replication_slot(%s, 'pgoutput')"
+            connection.execute(query, (topics.slot(source.name),))
+        client.resume(source.connector)
+        mend(source, loaded, "slot ahead")
+    verify(source, "slot ahead")
+
+
+def test_a_slot_that_the_server_gave_up(
+    source: AttachedSource, loaded: Loaded, client: Connect, server: Server
+) -> None:
+    with written(source):
+        client.stop_and_wait(source.connector)
+        server.execute("alter system set max_slot_wal_keep_size = '1MB'\nselect pg_reload_conf()")
+
+        def lost() -> bool:
+            server.execute("select pg_switch_wal()\ncheckpoint")
+            with psycopg.connect(server.url(), autocommit=True) as connection:
+                query = "select wal_status from pg_replication_slots where slot_name = %s"
+                return connection.execute(query, (topics.slot(source.name),)).fetchone() == ("lost",)
+
+        eventually(lost, "a lost slot")
+        server.execute("alter system reset max_slot_wal_keep_size\nselect pg_reload_conf()")
+        client.resume(source.connector)
+        mend(source, loaded, "slot lost")
+    verify(source, "slot lost")
+
+
+def test_offsets_that_are_gone_while_the_connector_is_stopped(
+    source: AttachedSource, loaded: Loaded, client: Connect
+) -> None:
+    with written(source):
+        client.stop_and_wait(source.connector)
+        client.forget_offsets(source.connector)
+        mend(source, loaded, "offsets lost")
+    verify(source, "offsets lost")
+
+
+def test_offsets_that_are_gone_and_a_connector_that_begins_anew_by_itself(
+    source: AttachedSource, loaded: Loaded, client: Connect
+) -> None:
+    """Nobody repairs anything: the snapshot that Debezium takes beside the old slot is seen, and settled as one."""
+    with written(source):
+        client.stop_and_wait(source.connector)
+        client.forget_offsets(source.connector)
+        client.resume(source.connector)
+        gaps = "select from wake.gap where source = %s and state = 'open'"
+        with source.ledger() as connection:
+            eventually(lambda: connection.execute(gaps, (source.name,)).fetchone() is not None, "a gap")
+        wait_mended(source, loaded)
+    verify(source, "has lost its place")
+
+
+def test_a_gap_that_somebody_declares_is_read_again(source: AttachedSource, loaded: Loaded) -> None:
+    with written(source):
+        snapshots.declare_gap(loaded.config.kafka, source.name, ["public.seat"], "by hand")
+        mend(source, loaded, "gap open")
+    verify(source, "by hand")
+
+
+def test_a_database_that_was_restored(
+    source: AttachedSource, loaded: Loaded, client: Connect, server: Server, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    client.stop_and_wait(source.connector)
+    server.stop()
+    copy(server.data, backup)
+    server.start()
+    client.resume(source.connector)
+    with written(source) as writer:
+        before = writer.written
+        eventually(lambda: writer.written > before + 300, "changes that the backup does not have")
+    source.wait_applied()
+    before_log = newest_log(source)
+    client.stop_and_wait(source.connector)
+    server.stop()
+    copy(backup, server.data)
+    server.start()
+    client.resume(source.connector)
+    with written(source):
+        mend(source, loaded, "restored")
+    verify(source, "the end of the WAL is")
+    assert newest_log(source) == before_log + 1
+
+
+def newest_log(source: AttachedSource) -> int:
+    return max(each.position.log for each in source.context().unique)
+
+
+def drop_slot(server: Server, source: AttachedSource) -> None:
+    server.execute(f"select pg_drop_replication_slot('{topics.slot(source.name)}')")
+
+
+def copy(old: Path, new: Path) -> None:
+    """A data directory with its owners."""
+    subprocess.run(["rm", "-rf", str(new)], check=True)
+    subprocess.run(["cp", "-a", str(old), str(new)], check=True)
