@@ -54,7 +54,8 @@ def _print_groups(found: list[Finding]) -> None:
     for group, findings in groupby(found, key=lambda finding: finding.group):
         output.section(group, [_told(finding) for finding in findings])
     errors = sum(finding.level == "error" for finding in found)
-    print(f"{errors} errors, {len(found) - errors} warnings" if found else "nothing found wrong")
+    counts = f"{_counted(errors, 'error')}, {_counted(len(found) - errors, 'warning')}"
+    print(counts if found else "nothing found wrong")
     sys.stdout.flush()
 
 
@@ -62,3 +63,7 @@ def _told(finding: Finding) -> str:
     """What is wrong on one line, and the remedy below it, ready to paste."""
     remedy = "\n".join(f"    {line}" for line in finding.remedy.split("\n"))
     return f"{finding.level}: {finding.object}: {finding.evidence} [{finding.id}]\n{remedy}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

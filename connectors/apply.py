@@ -17,9 +17,9 @@ from connectors import (
     connector_config,
     connector_setup,
     databases,
+    doctor,
     identity,
     ledger_setup,
-    preflight,
     publication,
     script,
 )
@@ -174,7 +174,7 @@ class _Planner:
         connectors = {name: listed.info.config for name, listed in self.client.overview().items() if listed.info}
         connector_setup.refuse_second(source.name, wanted, connectors, self.loaded.config.sources)
         with databases.asking(f"source {source.name}, checking what Debezium needs"):
-            self.refusals += preflight.problems(source.reader, source.name, source.catalogue, source.capture)
+            self.refusals += doctor.obstacles(source.reader, source.name, source.catalogue, source.capture)
 
     def _judge(self, plan: SourcePlan) -> None:
         """What a DBA has to do first is a refusal, what may be done afterwards a note."""

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
 from connectors import databases
-from connectors.checks import admin, connect, kafka, ledger, publication, roles, server, slot, tables, types
+from connectors.checks import admin, connect, flush, kafka, ledger, publication, roles, server, slot, tables, types
 from connectors.checks import subject as subjects
 from connectors.checks.finding import CHECKS, GROUPS, Finding, finding
 from connectors.checks.subject import Subject
@@ -24,7 +24,8 @@ from connectors.connect import types as connect_types
 from connectors.databases import Connection
 from wakestream import inspection
 from wakestream import kafka as kafka_clients
-from wakestream.capture import CapturedTable
+from wakestream.capture import Capture, CapturedTable
+from wakestream.catalogue import Catalogue
 from wakestream.config import Loaded
 from wakestream.config.loading import nearest
 from wakestream.errors import ConfigurationError, WakeError
@@ -166,7 +167,8 @@ class _Examination:
         self.found += _of_database(subject, connector=status, asked=asked)
         self._admin(subject)
         self._tried("kafka", name, lambda: kafka.widest(config, subject))
-        self._tried("connect", name, lambda: connect.flush(subject))
+        if broker is not None and status is not None and status.running:
+            self._tried("connect", name, lambda: flush.examine(config, broker, subject))
         if own is not None:
             self._tried("ledger", "ledger", lambda: ledger.beside(subject, own))
 
@@ -204,9 +206,9 @@ def _open(
     wanted: dict[str, CapturedTable] | None = None,
 ) -> Subject | None:
     """A session and what is read over it once; None where that fails, which is a finding then."""
-    whole = source or "server"
+    whole, what = source or "server", f"sources.{source}.capture" if source else "the URL"
     try:
-        reader = stack.enter_context(databases.reader(url, whole, purpose="doctor", options=databases.UNTIMED))
+        reader = stack.enter_context(databases.reader(url, what, purpose="doctor", options=databases.UNTIMED))
         with databases.asking(whole):
             return subjects.read(reader, source, wanted)
     except WakeError as error:
@@ -236,3 +238,15 @@ def unanswered(group: str, of: str, error: Exception) -> Finding:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def obstacles(reader: Connection, source: str, catalogue: Catalogue, capture: Capture) -> list[str]:
+    """A line for each thing that would keep a new connector from its slot or its snapshot, and what to do about it."""
+    subject = subjects.of_capture(reader, source, catalogue, capture.tables)
+    found = [*server.examine(subject), *roles.examine(subject), *slot.examine(subject, asked=True, connector=None)]
+    return [f"source {source}: {each.evidence}; {_pasted(each.remedy)}" for each in found if each.level == "error"]
+
+
+def _pasted(remedy: str) -> str:
+    kind, _, text = remedy.partition(": ")
+    return text if kind == "none" else f"`{' '.join(remedy.split())}`"

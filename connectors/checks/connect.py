@@ -7,12 +7,10 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from connectors import connector_config, databases, secrets_setup
 from connectors.checks import server
-from connectors.checks.finding import Finding, finding, span
-from connectors.checks.subject import Subject
+from connectors.checks.finding import Finding, finding
 from connectors.connect import Connect, ConnectorMissing, telling_line, types
 from wakestream import topics
 from wakestream.capture import Capture
@@ -21,7 +19,6 @@ from wakestream.errors import WakeError
 
 MINIMUM_WORKER = (3, 9)
 MINIMUM_PLUGIN = (3, 7)
-LONG_FLUSH = 15.0  # seconds between a change's sending and its confirmation
 PROBE = "wake-doctor-probe"
 _UNREAD = re.compile("Could not read")
 
@@ -180,18 +177,6 @@ def _reach(loaded: Loaded, client: Connect, source: str, *, attached: bool) -> I
         evidence = f"the worker does not reach the source at {where.host}:{where.port}: {said}"
         remedy = "none: in `capture` give a host and port that mean the same to the worker and here"
         yield finding("connect.source_unreachable", source, evidence, remedy)
-
-
-def flush(subject: Subject) -> Iterator[Finding]:
-    """How long changes wait for their confirmation, which the worker's `offset.flush.interval.ms` decides."""
-    row: Any = subject.reader.execute(
-        "select extract(epoch from r.flush_lag)::float8 from pg_stat_replication r"
-        " join pg_replication_slots s on s.active_pid = r.pid where s.slot_name = %s",
-        (subject.slot,),
-    ).fetchone()
-    if row and row[0] is not None and row[0] > LONG_FLUSH:
-        evidence = f"a change is confirmed {span(row[0])} after it was sent: so much is sent again after each restart"
-        yield finding("connect.offset_flush", subject.source, evidence, "worker: offset.flush.interval.ms=1000")
 
 
 def _version(text: str) -> tuple[int, ...]:

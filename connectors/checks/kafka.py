@@ -51,9 +51,7 @@ def examine(config: Config, source: str, client: AdminClient) -> Iterator[Findin
         if len(there.partitions) != partitions:
             yield _partitions(source, topic, len(there.partitions), partitions)
         copies = min(len(partition.replicas) for partition in there.partitions.values())
-        yield from _settings(
-            topic, wanted, _described(client, ResourceType.TOPIC, topic), copies, len(metadata.brokers)
-        )
+        yield from settings(topic, wanted, _described(client, ResourceType.TOPIC, topic), copies, len(metadata.brokers))
     yield from _readers(config, source, client)
 
 
@@ -73,9 +71,8 @@ def _described(client: AdminClient, kind: ResourceType, name: str) -> dict[str, 
     return {key: str(entry.value or "") for key, entry in entries.items()}
 
 
-def _settings(
-    topic: str, wanted: dict[str, str], found: dict[str, str], copies: int, brokers: int
-) -> Iterator[Finding]:
+def settings(topic: str, wanted: dict[str, str], found: dict[str, str], copies: int, brokers: int) -> Iterator[Finding]:
+    """A topic as it is against what is wanted; how many copies it has, and of how many brokers."""
     if "compact" in found["cleanup.policy"]:
         evidence = f"{topic} is compacted: of several changes of a row only the last would stay"
         yield finding("kafka.compacted", topic, evidence, "run: wake apply --yes")

@@ -39,6 +39,8 @@ def examine(subject: Subject) -> Iterator[Finding]:
     }
     settings = {name: value for name, (value, _) in found.items()}
     yield from _kind(subject, settings)
+    if subject.version < MINIMUM_VERSION:
+        return  # It does not know what is asked below.
     yield from _room(subject, settings)
     yield from _wal(subject, settings)
     yield from _timeouts(subject, found)

@@ -84,16 +84,21 @@ def read(reader: Connection, source: str, wanted: dict[str, CapturedTable] | Non
     timeouts = _timeouts(reader)
     reader.execute(f"set statement_timeout = {databases.STATEMENT_TIMEOUT}".encode())
     captured = wanted if wanted is not None else {label: CapturedTable() for label in _all_tables(reader)}
+    catalogue = inspection.read_catalogue(reader, source, captured)
+    return of_capture(reader, source, catalogue, captured, timeouts)
+
+
+def of_capture(
+    reader: Connection,
+    source: str,
+    catalogue: Catalogue,
+    tables: dict[str, CapturedTable],
+    timeouts: dict[str, str] | None = None,
+) -> Subject:
+    """The same with a catalogue that was read already."""
     row = reader.execute("select current_user").fetchone()
-    return Subject(
-        source=source,
-        reader=reader,
-        user=row[0] if row else "",
-        service=services.recognise(reader),
-        catalogue=inspection.read_catalogue(reader, source, captured),
-        tables=captured,
-        timeouts=timeouts,
-    )
+    user = row[0] if row else ""
+    return Subject(source, reader, user, services.recognise(reader), catalogue, tables, timeouts or {})
 
 
 def _timeouts(reader: Connection) -> dict[str, str]:

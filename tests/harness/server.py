@@ -26,6 +26,7 @@ SMALL = {
     "max_connections": "60",
     "fsync": "off",
     "autovacuum": "off",
+    "scram_iterations": "1",  # Sessions are many here, and passwords no secret.
 }
 
 

@@ -191,7 +191,7 @@ def test_what_would_fail_later_is_said_before(airline: Attachable) -> None:
         connection.execute(f"revoke select on flight from {airline.capture_role}".encode())
     with pytest.raises(RefusedError) as caught:
         apply(airline.load())
-    assert f"`alter role {airline.capture_role} replication`" in str(caught.value)
+    assert f'`alter role "{airline.capture_role}" replication;`' in str(caught.value)
     assert 'grant select on "public"."flight" to' in str(caught.value)
 
 

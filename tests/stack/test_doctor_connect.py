@@ -4,84 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors import connector_config, doctor, secrets_setup
 from connectors.apply import apply
-from connectors.checks import connect as connect_checks
+from connectors.checks import flush
 from connectors.checks import server as server_checks
 from connectors.connect import Connect
 from connectors.detach import detach
-from tests.harness.server import Server
 from tests.harness.waiting import eventually
-from tests.stack.doctoring import PUBLISHED, Patient, only, patient
-from tests.unit.connectors.connect_script import Answer, Script, error, serving
-from wakestream import kafka, topics
+from tests.stack.doctoring import PUBLISHED, Patient, only
+from tests.stack.played_worker import Worker, playing
+from wakestream import topics
 
 AIR, SLOT = "air", "air.slot wake_air"
 SLOTTED = f"{PUBLISHED}\nreset role\nselect pg_create_logical_replication_slot('wake_air', 'pgoutput')"
 
 
-@dataclass
-class Worker:
-    """A Connect worker as it would answer."""
-
-    cluster: str
-    version: str = "4.3.1"
-    plugins: dict[str, str] = field(default_factory=lambda: {connector_config.CLASS: "3.7.0.Final"})
-    state: str | None = None
-    """Of the connector and its task; None: there is no connector."""
-    trace: str = ""
-    said: str = ""
-    """What the validation of the source's address finds."""
-
-    def answer(self, request: str, body: Any) -> Answer:
-        verb, _, path = request.partition(" ")
-        if path == "/":
-            return Answer(200, {"version": self.version, "commit": "c", "kafka_cluster_id": self.cluster})
-        if path.startswith("/connector-plugins?"):
-            plugins = [{"class": name, "type": "source", "version": of} for name, of in self.plugins.items()]
-            return Answer(200, plugins)
-        if verb == "PUT":
-            return self._validation(body)
-        if path.startswith("/connectors?"):
-            return Answer(200, {})
-        if self.state is None:
-            return error(404, "Connector wake-air not found")
-        part = {"state": self.state, "worker_id": "w", "trace": self.trace}
-        running = {**part, "state": "RUNNING", "trace": ""}
-        return Answer(200, {"name": "wake-air", "connector": running, "tasks": [{"id": 0, **part}], "type": "source"})
-
-    def _validation(self, body: dict[str, str]) -> Answer:
-        if "/secrets/connect.properties/" in body["topic.prefix"]:
-            text = "org.apache.kafka.common.config.ConfigException: Could not read properties from file"
-            return error(500, text)
-        errors = [self.said] if self.said and "database.hostname" in body else []
-        value = {"name": "database.hostname", "errors": errors}
-        return Answer(200, {"name": "x", "error_count": len(errors), "configs": [{"value": value}]})
-
-
-@pytest.fixture
-def one(doctored_server: Server, env: dict[str, str], tmp_path: Path) -> Generator[Patient]:
-    with patient(doctored_server, env, tmp_path) as made:
-        yield made
-
-
 @pytest.fixture
 def worker(one: Patient) -> Generator[Worker]:
     """One that is well; the file names it."""
-    cluster = kafka.admin(one.load().config.kafka).list_topics(timeout=10).cluster_id
-    playing = Worker(str(cluster))
-    script = Script([])
-    script.state = lambda: playing.answer(script.requests[-1], script.bodies[-1])
-    with serving(script):
-        one.connect = {"url": script.url}
+    with playing(one) as made:
         assert one.findings() == []
-        yield playing
+        yield made
 
 
 FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
@@ -245,7 +192,7 @@ def test_an_attached_source(one: Patient, env: dict[str, str], monkeypatch: pyte
         apply(loaded)
         eventually(lambda: one.findings() == [], "an attached source to be healthy")
         with monkeypatch.context() as patched:
-            patched.setattr(connect_checks, "LONG_FLUSH", 0.0)
+            patched.setattr(flush, "LONG", 0.2)
             (found,) = eventually(one.findings, "a confirmation")
             assert (found.id, found.remedy) == ("connect.offset_flush", "worker: offset.flush.interval.ms=1000")
         with Connect(env["CONNECT_URL"]) as client:

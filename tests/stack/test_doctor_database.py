@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
-from tests.harness.server import Server
-from tests.stack.doctoring import EXTRA, GRANT, PUBLISHED, Case, Patient, go_through, patient
+from tests.stack.doctoring import EXTRA, GRANT, PUBLISHED, Case, Patient, go_through
+from tests.stack.played_worker import playing
 
 CAP, AIR, PUB = "air.capture", "air", "air.publication wake_air"
 
@@ -194,10 +193,10 @@ PUBLICATIONS = [
 CASES = [*ROLES, *TABLES, *TYPES, *PUBLICATIONS]
 
 
-@pytest.fixture
-def one(doctored_server: Server, env: dict[str, str], tmp_path: Path) -> Generator[Patient]:
-    with patient(doctored_server, env, tmp_path) as made:
-        yield made
+@pytest.fixture(autouse=True)
+def _quick_worker(one: Patient) -> Generator[None]:
+    with playing(one):
+        yield
 
 
 def test_a_healthy_source_has_no_findings(one: Patient) -> None:

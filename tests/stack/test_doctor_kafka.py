@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any, cast
 
 import psycopg
@@ -16,20 +15,13 @@ from connectors import topics_setup
 from localstack import Stack
 from localstack.postgres import Cluster
 from tests.harness.replay import scratch_ledger
-from tests.harness.server import Server
 from tests.harness.waiting import eventually
-from tests.stack.doctoring import Patient, only, patient
+from tests.stack.doctoring import Patient, only
 from wakestream import kafka, ledger
 from wakestream.config.models import Topics
 from wakestream.ledger import database
 
 CHANGES, SIGNAL, CONTEXT = "air.changes", "air.signal", "air.context"
-
-
-@pytest.fixture
-def one(doctored_server: Server, env: dict[str, str], tmp_path: Path) -> Generator[Patient]:
-    with patient(doctored_server, env, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -41,12 +41,6 @@ SLOTS = [
 ]
 
 
-@pytest.fixture
-def one(doctored_server: Server, env: dict[str, str], tmp_path: Path) -> Generator[Patient]:
-    with patient(doctored_server, env, tmp_path) as made:
-        yield made
-
-
 @pytest.mark.parametrize("case", [*SETTINGS, *SLOTS], ids=str)
 def test_a_fault_is_found_and_its_remedy_mends_it(case: Case, one: Patient) -> None:
     go_through(case, one)

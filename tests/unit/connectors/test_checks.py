@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.checks import finding, remedies
+from connectors.checks import finding, kafka, remedies
 from connectors.checks.finding import CHECKS, GROUPS, size, span
 from connectors.services import PLAIN, SERVICES
 
@@ -63,3 +63,19 @@ def test_spans(seconds: float, said: str) -> None:
 def test_a_finding_has_the_level_of_its_check() -> None:
     found = finding.finding("server.version", "airline", "old", "none: upgrade")
     assert (found.level, found.group) == ("error", "server")
+
+
+@pytest.mark.parametrize(
+    ("brokers", "copies", "needed", "remedy"),
+    [
+        (1, 1, "1", None),
+        (3, 3, "2", None),
+        (3, 1, "1", "none: move air.changes to three copies"),
+        (3, 3, "1", "run: kafka-configs --alter --entity-type topics --entity-name air.changes --add-config min"),
+    ],
+)
+def test_copies_of_a_topic(brokers: int, copies: int, needed: str, remedy: str | None) -> None:
+    settings = {"cleanup.policy": "delete", "min.insync.replicas": needed}
+    found = list(kafka.settings("air.changes", {}, settings, copies, brokers))
+    assert [each.id for each in found] == (["kafka.replication"] if remedy else [])
+    assert remedy is None or found[0].remedy.startswith(remedy)
