@@ -148,9 +148,7 @@ def resume(client: Connect, name: str) -> None:
 def _configure(client: Connect, name: str, wanted: types.Config) -> None:
     """Set the whole configuration; one that was stopped for it runs again."""
     client.put_config(name, wanted)
-    if client.status(name).connector.state in ("STOPPED", "PAUSED"):
-        client.resume(name)
-    client.wait_running(name, START_TIMEOUT)
+    resume(client, name)  # whatever it was before: its status may tell another one for a moment
 
 
 def _restart(client: Connect, name: str, *, only_failed: bool) -> None:

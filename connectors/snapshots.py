@@ -15,6 +15,7 @@ from connectors.databases import Connection
 from wakestream import change_log, kafka, topics
 from wakestream.change_log import Control
 from wakestream.config.models import Kafka
+from wakestream.errors import RefusedError
 
 Order = Literal["stop-snapshot", "pause-snapshot", "resume-snapshot"]
 
@@ -29,12 +30,38 @@ def signal(config: Kafka, source: str, labels: Sequence[str], *, where: str | No
     `where` is SQL over one table's columns; without it the tables are read whole.
     """
     identifier = change_log.snapshot_id(whole=where is None)
-    collections = [re.escape(label) for label in labels]
+    collections = [_collection(label) for label in labels]
     data: dict[str, Any] = {"data-collections": collections, "type": "INCREMENTAL"}
     if where is not None:
-        data["additional-conditions"] = [{"data-collection": each, "filter": where} for each in collections]
+        data["additional-conditions"] = [{"data-collection": _either(label), "filter": where} for label in labels]
     _send(config, source, identifier, "execute-snapshot", data)
     return identifier
+
+
+def _collection(label: str) -> str:
+    """How Debezium takes a table: an expression that its name matches, and which it then parses at blanks and dots.
+
+    What matches nothing it parses as it is. So a name with blanks, at which it would pass over the table and report
+    success, is given quoted.
+    """
+    if not re.search(r"\s", label):
+        return re.escape(label)
+    quoted = _quoted(label)
+    try:
+        re.compile(quoted)
+    except re.error:
+        raise RefusedError(
+            f"{label} cannot be named in a signal to Debezium; rename it, or detach and attach"
+        ) from None
+    return quoted
+
+
+def _either(label: str) -> str:
+    return f"{re.escape(label)}|{re.escape(_quoted(label))}"
+
+
+def _quoted(label: str) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for part in label.split(".", 1))
 
 
 def order(config: Kafka, source: str, what: Order) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -71,7 +72,8 @@ def read_catalogue(connection: psycopg.Connection[Any], source: str, labels: Ite
         oids = [row["oid"] for row in tables]
         columns = cursor.execute(_COLUMNS, (oids,)).fetchall()
         foreign_keys = cursor.execute(_FOREIGN_KEYS, (oids,)).fetchall()
-    found = [_table(row, columns, foreign_keys) for row in tables]
+    columns_of, keys_of = _by_table(columns, "attrelid"), _by_table(foreign_keys, "conrelid")
+    found = [_table(row, columns_of[row["oid"]], keys_of[row["oid"]]) for row in tables]
     return Catalogue(
         source=source,
         system_identifier=server["system_identifier"],
@@ -90,18 +92,24 @@ def table_names(connection: psycopg.Connection[Any]) -> list[str]:
     return [row[0] for row in rows]
 
 
+def _by_table(rows: list[dict[str, Any]], name: str) -> defaultdict[int, list[dict[str, Any]]]:
+    found: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row[name]].append(row)
+    return found
+
+
 def _table(row: dict[str, Any], columns: list[dict[str, Any]], foreign_keys: list[dict[str, Any]]) -> Table:
     kind = "unlogged" if row["relpersistence"] == "u" else _KIND[row["relkind"]]
     return Table(
         schema=row["schema"],
         name=row["name"],
-        columns=tuple(_column(column) for column in columns if column["attrelid"] == row["oid"]),
+        columns=tuple(map(_column, columns)),
         key=tuple(row["key"]),
         replica_identity=_IDENTITY[row["relreplident"]],
         foreign_keys=tuple(
             ForeignKey(each["name"], tuple(each["columns"]), each["target"], tuple(each["references"]))
             for each in foreign_keys
-            if each["conrelid"] == row["oid"]
         ),
         kind=kind,
     )

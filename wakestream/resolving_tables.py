@@ -42,6 +42,11 @@ def resolve_tables(
 def refusal(table: Table) -> str | None:
     """Why a table cannot be captured, and behind a semicolon what to do; None where it can be."""
     label = table.label
+    if any(mark in table.schema + table.name for mark in ".,"):
+        return (
+            f"{label} has a dot or a comma in its name or its schema's, at which Debezium cuts names apart;"
+            " rename it, or remove it here"
+        )
     if table.kind == "unlogged":
         return f"{label} is unlogged, so its changes are not in the WAL; `alter table {label} set logged`, or remove it"
     if table.kind not in CAPTURABLE:

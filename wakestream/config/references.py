@@ -35,7 +35,7 @@ def _tables(config: Config) -> Iterator[Problem]:
         for label, table in source.tables.items():
             path = ("sources", name, "tables", label)
             if label.count(".") != 1:
-                yield path, f"`{label}` must be `schema.table`"
+                yield path, f"`{label}` must be `schema.table`; names with a dot cannot be captured"
             for column in set(table.exclude) & (set(table.mask) | set(table.untrusted)):
                 yield path, f"`{column}` is excluded, so it can be neither masked nor untrusted; remove one of the two"
     for name, entity in config.entities.items():

@@ -120,6 +120,15 @@ def test_tables_that_cannot_be_captured(tmp_path: Path, change: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [("fli.ght", "names with a dot cannot be captured"), ("fli,ght", "has a dot or a comma in its name")],
+)
+def test_names_that_debezium_would_cut(tmp_path: Path, name: str, said: str) -> None:
+    (problem,) = refused(tmp_path, f"      'public.{name}': {{}}\n", msgspec.structs.replace(FLIGHT, name=name))
+    assert said in problem
+
+
+@pytest.mark.parametrize(
     ("settings", "problem"),
     [
         ("exclude: [nam]", "8:35: public.customer has no column `nam`; did you mean `name`?"),
