@@ -7,7 +7,6 @@ from typing import Any
 
 import psycopg
 
-from connectors.checks import publication
 from connectors.checks.finding import Finding, finding
 from connectors.checks.remedies import quoted
 from connectors.checks.subject import Subject
@@ -54,7 +53,7 @@ def _tables(subject: Subject, admin: Connection, user: str) -> Iterator[Finding]
         ).fetchall()
     }
     for label, (table, _) in subject.existing().items():
-        if table.kind not in _PUBLISHABLE or label in published or label not in publication.wanted(subject):
+        if table.kind not in _PUBLISHABLE or label in published:
             continue
         row: Any = admin.execute(
             "select o.rolname::text, pg_has_role(o.oid, 'usage') from pg_class c"

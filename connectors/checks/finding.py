@@ -47,6 +47,7 @@ CHECKS: dict[str, Level] = {
     "roles.connection_powers": "warning",
     "roles.unanswered": "error",
     "tables.missing": "error",
+    "tables.name": "error",
     "tables.view": "error",
     "tables.foreign": "error",
     "tables.unlogged": "error",

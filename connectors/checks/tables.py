@@ -43,6 +43,9 @@ def _not_captured(label: str) -> str:
 
 def _kind(subject: Subject, table: Table) -> Iterator[Finding]:
     label = table.label
+    if any(mark in table.schema + table.name for mark in ".,"):
+        evidence = f"{label} has a dot or a comma in its name or its schema's, at which Debezium cuts names apart"
+        yield finding("tables.name", subject.of(label), evidence, f"none: rename {label}, or remove it from `tables`")
     if table.kind in ("view", "materialized view"):
         evidence = f"{label} is a {table.kind}, which has no changes of its own"
         yield finding("tables.view", subject.of(label), evidence, f"none: capture the tables below {label} instead")

@@ -84,6 +84,13 @@ TABLES = [
         "alter table app.note rename to notes",
         undo="alter table app.notes rename to note",
     ),
+    Case(
+        "tables.name",
+        "air.public.odd,name",
+        'set role owner\ncreate table "odd,name" (id int primary key)\ngrant select on "odd,name" to cap',
+        tables={"public.odd,name": {}},
+        undo="",
+    ),
     of_extra("tables.view", f"create view extra as select * from flight\n{GRANT}", undo=""),
     of_extra("tables.view", f"create materialized view extra as select * from flight\n{GRANT}", "kept", undo=""),
     of_extra(
