@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SEED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak check bench clean schema
@@ -25,12 +24,14 @@ setup: $(STAMP) ## the virtual environment with everything in it
 demo: $(STAMP) ## the airline, end to end, on the real stack with the local model
 	@$(BIN)/python -m examples.airline.demo $(DEMO)
 
-test: $(STAMP) ## unit, stack and fault tests, reduced counts; the quick ones run beside those on the real stack
+test: $(STAMP) ## unit, stack and fault tests, reduced counts, side by side; the slower two each on a stack of their own
 	@mkdir -p .wake
 	@$(BIN)/python -m pytest tests/unit tests/containers > .wake/unit.log 2>&1 & unit=$$!; \
-	$(BIN)/python -m pytest tests/stack tests/faults --durations=15; stack=$$?; \
+	$(BIN)/python -m pytest tests/faults --durations=10 > .wake/faults.log 2>&1 & faults=$$!; \
+	$(BIN)/python -m pytest tests/stack --durations=15; stack=$$?; \
+	wait $$faults; faulty=$$?; cat .wake/faults.log; \
 	wait $$unit; quick=$$?; cat .wake/unit.log; \
-	test $$stack -eq 0 -a $$quick -eq 0
+	test $$stack -eq 0 -a $$faulty -eq 0 -a $$quick -eq 0
 
 soak: $(STAMP) ## the same on the real stack with full counts
 	WAKE_SOAK=1 $(BIN)/python -m pytest tests/stack tests/faults --timeout 7200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -54,19 +55,23 @@ def fetch(jars: Jars, report: Callable[[str], None]) -> None:
     cache = jars.directory.parent
     requirements.check_disk(cache)
     cache.mkdir(parents=True, exist_ok=True)
-    report("fetching Kafka, Connect and Debezium with Maven (60 MB, once)")
-    with tempfile.TemporaryDirectory(prefix="jars-new-", dir=cache, ignore_cleanup_errors=True) as name:
+    # One at a time: Maven's own repository is not made for two that fill it at once.
+    with (cache / "jars.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not jars.cached():  # else another was waited for, and has fetched them
+            report("fetching Kafka, Connect and Debezium with Maven (60 MB, once)")
+            _fetch(maven, jars)
+
+
+def _fetch(maven: str, jars: Jars) -> None:
+    with tempfile.TemporaryDirectory(prefix="jars-new-", dir=jars.directory.parent, ignore_cleanup_errors=True) as name:
         building = Path(name)
         shutil.copy(POM, building)
         _resolve(maven, building)
         (building / "ready").mkdir()
         for part in ("lib", "plugins"):
             (building / part).rename(building / "ready" / part)
-        try:
-            (building / "ready").rename(jars.directory)
-        except OSError:
-            if not jars.cached():  # else somebody else was faster with the same jars
-                raise
+        (building / "ready").rename(jars.directory)
 
 
 def _resolve(maven: str, directory: Path) -> None:

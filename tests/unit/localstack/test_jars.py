@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,16 @@ def test_what_maven_resolves_is_kept(bin_directory: Path, wanted: Jars) -> None:
     jars.fetch(wanted, tell_nobody)
     assert (wanted.directory / "lib" / "kafka.jar").exists()
     assert (wanted.plugins / "debezium" / "debezium.jar").exists()
-    assert [path.name for path in wanted.directory.parent.iterdir()] == ["jars-1"]
+    assert {path.name for path in wanted.directory.parent.iterdir()} == {"jars-1", "jars.lock"}
+
+
+def test_two_at_once_resolve_them_once(bin_directory: Path, wanted: Jars, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    program(bin_directory, "mvn", f"echo run >> {runs}; {RESOLVES}")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: jars.fetch(wanted, tell_nobody), range(2)))
+    assert wanted.cached()
+    assert runs.read_text() == "run\n"
 
 
 def test_a_warm_cache_needs_no_maven(bin_directory: Path, wanted: Jars, monkeypatch: pytest.MonkeyPatch) -> None:
