@@ -184,12 +184,13 @@ def _store_identity(loaded: Loaded, source: str) -> None:
 def _gather(loaded: Loaded, source: str, client: Connect, connection: psycopg.Connection[Any]) -> Facts:
     attached = AttachedSource(loaded, source, client)
     status = attached.status()
-    slot_status, active, confirmed, wal_end, identity, now = _of_source(loaded, source)
-    # Behind the slot, which never moves further than the offsets that were stored before.
-    offset = _offset(client, source)
+    # In this order, so that no number can be newer than one that it must not exceed: what is applied is in the WAL,
+    # and the slot never moves further than offsets that were stored before.
     position = connection.execute(
         'select system_identifier, timeline, "commit", clock from wake.source_position where source = %s', (source,)
     ).fetchone()
+    slot_status, active, confirmed, wal_end, identity, now = _of_source(loaded, source)
+    offset = _offset(client, source)
     gaps = connection.execute(
         "select tables from wake.gap where source = %s and state = 'open' order by number", (source,)
     ).fetchall()

@@ -73,7 +73,7 @@ def written(source: AttachedSource) -> Generator[Writer]:
     """Rows change all the time, from before it happens until everything is mended."""
     with source.ledger() as connection:
         row = connection.execute("select count(*) from wake.gap where source = %s", (source.name,)).fetchone()
-    writer = Writer(source, away=1_000_000 * (1 + (row[0] if row else 0)))
+    writer = Writer(source, away=1_000_000 * (1 + (row[0] if row else 0)), pause=0.005)
     try:
         yield writer
     finally:

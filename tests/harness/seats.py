@@ -23,9 +23,10 @@ STATEMENTS: tuple[LiteralString, ...] = (
 class Writer:
     """Changes random rows until it is told to stop."""
 
-    def __init__(self, source: AttachedSource, *, away: int) -> None:
+    def __init__(self, source: AttachedSource, *, away: int, pause: float = 0.0) -> None:
         self._source = source
         self._away = away  # rows from here on are where moved rows go
+        self._pause = pause  # seconds between two changes
         self._random = random.Random(SEED)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write)
@@ -38,7 +39,7 @@ class Writer:
 
     def _write(self) -> None:
         with self._source.connect() as connection:
-            while not self._stop.is_set():
+            while not self._stop.wait(self._pause):
                 row, code = self._random.randint(1, ROWS), self._random.choice("AB")
                 place = {"row": row, "code": code, "away": self._away + self.written}
                 connection.execute(self._random.choice(STATEMENTS), place)
