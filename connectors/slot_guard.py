@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from connectors import databases, notices, slot, snapshots
 from connectors.connect import Clock, Connect
 from connectors.databases import Connection
-from connectors.wal_watch import Judgement, Reading, WalWatch
+from connectors.wal_watch import Judgement, Level, Reading, WalWatch
 from wakestream import topics
 from wakestream.config import Loaded
 
@@ -40,6 +40,7 @@ class SlotGuard:
         self._clock = clock
         self._settings = loaded.config.sources[source].guard
         self._watch = WalWatch(self._settings.wal_limit)
+        self._began = False
 
     def look(
         self,
@@ -49,6 +50,8 @@ class SlotGuard:
         record: Callable[[str, str], None],
     ) -> Judgement:
         """See how the slot does, say what has changed, and shed it in time where that is wanted."""
+        if not self._began:  # what another guard has said is not said again
+            self._watch.level, self._began = _stored_level(ledger, self._source), True
         reading = self._read(reader, ledger)
         before = self._watch.level
         found = self._watch.judge(reading)
@@ -108,6 +111,11 @@ def is_shed(ledger: psycopg.Connection[Any], source: str) -> bool:
     """Whether the guard has given the source's slot up."""
     row = ledger.execute("select shed from wake.guard_state where source = %s", (source,)).fetchone()
     return row is not None and bool(row[0])
+
+
+def _stored_level(ledger: psycopg.Connection[Any], source: str) -> Level:
+    row = ledger.execute("select level from wake.guard_state where source = %s", (source,)).fetchone()
+    return row[0] if row else "ok"
 
 
 def _too_late(found: Judgement) -> bool:

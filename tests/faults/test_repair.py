@@ -7,20 +7,22 @@ import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import psycopg
 import pytest
+from confluent_kafka.cimpl import NewTopic
 
+from agent.testing import WebhookReceiver
 from connectors import repair, snapshots
 from connectors.connect import Connect
 from connectors.guard import AttachedSource as Guarded
 from tests.harness.processes import ConsumerProcess
 from tests.harness.seats import DDL, ROWS, Writer, verify_mirror
-from tests.harness.server import SMALL, Server
-from tests.harness.source import AttachedSource, attached
-from tests.harness.stack import own_home
+from tests.harness.server import Server, small_server
+from tests.harness.source import AttachedSource, attached, kafka_messages
 from tests.harness.waiting import eventually
-from wakestream import config, topics
+from wakestream import config, kafka, topics
 from wakestream.config import Loaded
 
 pytestmark = pytest.mark.timeout(300)
@@ -28,13 +30,8 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def server() -> Generator[Server]:
-    with own_home() as home:
-        server = Server(home, SMALL)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
+    with small_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +107,15 @@ def wait_mended(source: AttachedSource, loaded: Loaded) -> None:
 
 
 def verify(source: AttachedSource, reason: str) -> None:
-    """The newest gap was told from its beginning to its end, and the store is what the table is."""
+    """The gap was told from its beginning to its end, and the store is what the table is."""
     source.wait_applied()
     verify_mirror(source)
     context = source.context()
     context.verify_contract()
-    opened, closed = context.of_type("context.gap")[-2:]
-    assert (opened.data["state"], closed.data["state"]) == ("open", "closed")
-    assert opened.data["number"] == closed.data["number"]
-    assert reason in opened.data["reason"]
+    gaps = [each.data for each in context.of_type("context.gap")]
+    opened = [gap["number"] for gap in gaps if gap["state"] == "open" and reason in gap["reason"]]
+    assert opened
+    assert set(opened) <= {gap["number"] for gap in gaps if gap["state"] == "closed"}
 
 
 def test_a_slot_that_somebody_dropped(source: AttachedSource, loaded: Loaded, client: Connect, server: Server) -> None:
@@ -197,6 +194,45 @@ def test_a_gap_that_somebody_declares_is_read_again(source: AttachedSource, load
         snapshots.declare_gap(loaded.config.kafka, source.name, ["public.seat"], "by hand")
         mend(source, loaded, "gap open")
     verify(source, "by hand")
+
+
+def test_a_slot_that_endangers_its_database_is_given_up_where_the_file_says_so(
+    source: AttachedSource, loaded: Loaded, client: Connect, server: Server, tmp_path: Path
+) -> None:
+    notices = f"{source.name}.notices"
+    admin = cast("Any", kafka.admin(source.config.kafka))
+    admin.create_topics([NewTopic(notices, 1, 1)])[notices].result()
+    with WebhookReceiver() as receiver:
+        raw = source.raw_config
+        raw["sources"][source.name]["guard"] = {"policy": "shed", "wal_limit": "64MB"}
+        raw["notify"] = {"webhook": {"url": receiver.url, "secret": "s3cret"}, "topic": notices}
+        file = tmp_path / "wake.yaml"
+        file.write_text(json.dumps(raw))
+        guarded = Guarded(config.load(file), source.name, client)
+        with written(source):
+            client.stop_and_wait(source.connector)
+
+            def shed() -> bool:
+                server.execute("select pg_switch_wal()")
+                guarded.tend()
+                return repair.examine(loaded, source.name) is not None
+
+            eventually(shed, "a slot given up")
+            guarded.tend()  # and never twice
+            guarded.close()
+            mend(source, loaded, "slot missing")
+        verify(source, "the guard gave the slot up")
+        told = [(seen.body["type"], seen.body["data"]["level"]) for seen in receiver.seen]
+        signed = {name for seen in receiver.seen for name in seen.headers if name.startswith("webhook-")}
+    assert told[-2:] == [("guard.level.critical", "critical"), ("guard.shed", "critical")]
+    assert len(kafka_messages(source.config, notices)) == len(told)
+    admin.delete_topics([notices])[notices].result()
+    assert signed == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+    with source.ledger() as connection:
+        query = "select what from wake.guard_event where source = %s and what in ('shed', 'level critical') order by id"
+        assert [what for (what,) in connection.execute(query, (source.name,))][-2:] == ["level critical", "shed"]
+        row = connection.execute("select shed from wake.guard_state where source = %s", (source.name,)).fetchone()
+    assert row == (False,)
 
 
 def test_a_database_that_was_restored(

@@ -11,6 +11,7 @@ import pytest
 from tests.harness.context import ContextLog, Raw
 from tests.harness.processes import ConsumerProcess
 from tests.harness.seats import DDL, ROWS, Writer, verify_store
+from tests.harness.server import small_server
 from tests.harness.source import AttachedSource, attached
 from tests.harness.waiting import eventually
 
@@ -67,7 +68,7 @@ def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedS
         connection.execute(f"update {mirror} set n = 99 where row = 900001".encode())
         connection.execute(f"delete from {mirror} where row = 900002".encode())
         connection.execute(f"insert into {mirror} values (900003, 'is gone', true, 5)".encode())
-    writers.append(Writer(source, away=2_000_000))
+    writers.append(Writer(source, away=2_000_000, pause=0.001))
     source.snapshot_again("public.seat")
     writers[1].stop()
     source.wait_applied()
@@ -106,3 +107,41 @@ def verify_chains(events: Sequence[Raw]) -> None:
         else:
             assert state[subject] in ("unknown", data["before"]), each.event["id"]
         state[subject] = data["after"]
+
+
+def test_a_snapshot_again_where_transaction_ids_have_wrapped(env: dict[str, str], tmp_path: Path) -> None:
+    """Debezium compares ids of 32 bits with ids of 64 there, so that none of its windows ever opens."""
+
+    def fill(source: AttachedSource) -> None:
+        with source.connect() as connection:
+            connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
+
+    with small_server() as server:
+        server.stop()
+        server.run("pg_resetwal", "--epoch=1")
+        server.start()
+        with (
+            attached({**env, "POSTGRES_URL": server.url()}, DDL, ["public.seat"], fill=fill) as source,
+            ConsumerProcess(source.raw_config, tmp_path) as consumer,
+        ):
+            consumer.start()
+            source.wait_mirrored()
+            with source.connect() as connection:
+                assert connection.execute("select pg_current_xact_id()::text::int8 >= 2^32").fetchone() == (True,)
+            with source.ledger() as ledger:
+                ledger.execute(f"delete from {source.name}__public.seat where row = 1".encode())
+                ledger.execute(f"insert into {source.name}__public.seat values (900003, 'is gone', true, 5)".encode())
+            writer = Writer(source, away=2_000_000, pause=0.005)
+            try:
+                source.snapshot_again("public.seat")
+            finally:
+                writer.stop()
+            source.wait_applied()
+            context = source.context()
+            context.verify_contract()
+            told = {each.event["subject"] for each in again(context)}
+            assert "public.seat/900003,is%20gone" in told
+            assert told <= {"public.seat/900003,is%20gone", "public.seat/1,A"}
+            verify_chains([each for each in context.unique if each.event["subject"] not in told])
+            verify_store(source, context)
+            assert consumer.stop() == 0
