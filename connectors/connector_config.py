@@ -40,6 +40,8 @@ _READING = {
     "retriable.restart.connector.wait.ms": "5000",
     "read.only": "true",
     "signal.enabled.channels": "kafka",
+    # Joining the signals' group takes several polls: at the default of 5 s a signal waits for half a minute.
+    "signal.poll.interval.ms": "500",
 }
 _VALUES = {
     "decimal.handling.mode": "string",
@@ -107,11 +109,11 @@ def included_tables(capture: Capture) -> str:
 
 
 def excluded_columns(capture: Capture) -> types.Config:
-    """The excluded columns in the same form; no setting where there are none."""
+    """The columns that are not sent, in the same form; no setting where there are none."""
     listed = [
         _expression(f"{label}.{column}")
         for label, table in sorted(capture.tables.items())
-        for column in sorted(table.exclude)
+        for column in sorted(table.unsent)
     ]
     return {COLUMNS: ",".join(listed)} if listed else {}
 

@@ -22,6 +22,7 @@ Order = Literal["stop-snapshot", "pause-snapshot", "resume-snapshot"]
 RESEND = 10.0  # seconds until control records are sent again that seem to have had no effect
 ROWS_A_RECORD = 2000  # about as many waiting rows one control record lets in
 MOST_RECORDS = 100  # at once
+_UNREADABLE = re.compile(r"""\s|(?:^|\.)["'`\[]""")
 
 
 def signal(config: Kafka, source: str, labels: Sequence[str], *, where: str | None = None) -> str:
@@ -30,38 +31,28 @@ def signal(config: Kafka, source: str, labels: Sequence[str], *, where: str | No
     `where` is SQL over one table's columns; without it the tables are read whole.
     """
     identifier = change_log.snapshot_id(whole=where is None)
-    collections = [_collection(label) for label in labels]
+    require_readable(labels)
+    collections = [re.escape(label) for label in labels]
     data: dict[str, Any] = {"data-collections": collections, "type": "INCREMENTAL"}
     if where is not None:
-        data["additional-conditions"] = [{"data-collection": _either(label), "filter": where} for label in labels]
+        data["additional-conditions"] = [{"data-collection": each, "filter": where} for each in collections]
     _send(config, source, identifier, "execute-snapshot", data)
     return identifier
 
 
-def _collection(label: str) -> str:
-    """How Debezium takes a table: an expression that its name matches, and which it then parses at blanks and dots.
+def require_readable(labels: Sequence[str]) -> None:
+    """Refuse tables that an incremental snapshot cannot read.
 
-    What matches nothing it parses as it is. So a name with blanks, at which it would pass over the table and report
-    success, is given quoted.
+    Debezium takes a table's name apart again where it keeps how far the snapshot has come, without quotes. A blank,
+    or a quote at the beginning of a part, is more than it can read: it passes over the table and reports success, or
+    its task fails and never starts again. Raises `RefusedError`.
     """
-    if not re.search(r"\s", label):
-        return re.escape(label)
-    quoted = _quoted(label)
-    try:
-        re.compile(quoted)
-    except re.error:
+    unreadable = [label for label in labels if _UNREADABLE.search(label)]
+    if unreadable:
         raise RefusedError(
-            f"{label} cannot be named in a signal to Debezium; rename it, or detach and attach"
-        ) from None
-    return quoted
-
-
-def _either(label: str) -> str:
-    return f"{re.escape(label)}|{re.escape(_quoted(label))}"
-
-
-def _quoted(label: str) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in label.split(".", 1))
+            f"Debezium cannot read {', '.join(unreadable)} by an incremental snapshot, for a name has a blank in it"
+            " or begins with a quote: rename it, or `wake detach` and `wake apply`, which reads everything once more"
+        )
 
 
 def order(config: Kafka, source: str, what: Order) -> None:

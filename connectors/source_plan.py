@@ -172,7 +172,7 @@ class SourcePlan:
                 yield self._announcement(waiting)
             return
         fates = reshaping.compare(base, catalogue, captured)
-        self._read_again.update(label for label, fate in fates.items() if fate == "anew")
+        self._read_again |= reshaping.read_again(fates)
         name_in_log = revisions.new_name() if revisions.needs_place(self.ledger, base, catalogue, captured) else ""
         yield Step(
             f"store what is captured of {name} ({len(captured.tables)} tables) as a revision",
@@ -227,6 +227,7 @@ class SourcePlan:
         labels = sorted((self._read_again | set(known)) & self._mirrored())
         if not labels:
             return
+        snapshots.require_readable(labels)
 
         def ask() -> None:
             snapshots.signal(config, name, labels)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connectors import connector_config, connector_setup, databases, publication, secrets_setup, topics_setup
+from connectors import connector_config, connector_setup, databases, publication, secrets_setup, snapshots, topics_setup
 from connectors.apply import Plan
 from connectors.connect import Connect, types
 from connectors.databases import Address
@@ -277,7 +277,9 @@ FATES: list[
     (WIDE, {"mirror": False}, WIDE, {}, "anew"),
     (WIDE, {}, WIDE, {"mirror": False}, "gone"),
     (WIDE, {}, table("p", "t", "id", "name"), {}, "narrower"),
-    (table("p", "t", "id", "name"), {}, WIDE, {}, "anew"),
+    (table("p", "t", "id", "name"), {}, WIDE, {}, "wider"),
+    (table("p", "t", "id", "name"), {}, WIDE, {"withheld": ("email",)}, None),
+    (WIDE, {"withheld": ("email",)}, WIDE, {}, "anew"),
     (WIDE, {}, table("p", "t", "name", "id", "email"), {}, "anew"),
 ]
 
@@ -287,6 +289,13 @@ def test_what_becomes_of_a_mirror(old: Table, was: Any, new: Table, will: Any, f
     before, after = captured(old, CapturedTable(**was)), captured(new, CapturedTable(**will))
     assert reshaping.compare(Revision(1, "airline", *before), *after) == ({} if fate is None else {"p.t": fate})
     assert reshaping.compare(None, *after) == {}
+
+
+def test_names_that_an_incremental_snapshot_cannot_read() -> None:
+    snapshots.require_readable(['public.Sitz"Plan"Ä', "public.it's", "Über.a(b"])
+    for label in ("public.with blank", "my schema.a", 'public."a"', "public.`a`"):
+        with pytest.raises(RefusedError, match="rename it, or `wake detach` and `wake apply`"):
+            snapshots.require_readable(["public.flight", label])
 
 
 def test_a_failure_says_what_stands() -> None:
