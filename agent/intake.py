@@ -23,7 +23,7 @@ from wakestream.program import Program
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500  # messages
+BATCH = 2000  # messages
 POLL = 0.2  # seconds
 
 

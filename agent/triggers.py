@@ -51,6 +51,10 @@ _NO_MATCH = Quiet("no_match")
 _NULL = Quiet("null")
 
 
+Side = tuple[Mapping[str, Any], tuple[str, ...]]
+"""An image under the names that conditions know, and what is missing of it."""
+
+
 class Images:
     """The images of one event, under the names that conditions know, made once for all triggers."""
 
@@ -68,12 +72,15 @@ class Images:
             "cause": bound.cause_document(data.cause),
         }
 
-    def side(self, image: Literal["before", "after"]) -> tuple[Mapping[str, Any], tuple[str, ...]] | None:
+        self._sides: dict[str, Side | None] = {}
+
+    def side(self, image: Literal["before", "after"]) -> Side | None:
         """One image as `after`, with what is missing of it; None when there surely is no such row."""
-        missing = _renamed(self.missing, image)
-        if self.whole[image] is None and "after" not in missing:
-            return None
-        return {"after": self.whole[image], "key": self.whole["key"]}, missing
+        if image not in self._sides:
+            missing = _renamed(self.missing, image) if self.missing else ()
+            absent = self.whole[image] is None and "after" not in missing
+            self._sides[image] = None if absent else ({"after": self.whole[image], "key": self.whole["key"]}, missing)
+        return self._sides[image]
 
 
 def judge(trigger: CompiledTrigger, images: Images, *, depth_limit: int) -> Verdict:
