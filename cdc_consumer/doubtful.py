@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -36,12 +37,15 @@ class Doubtful:
 
 
 def examine(plan: TablePlan, image: bytes) -> Doubtful:
-    """Look at each field of an image that `TablePlan.suspicious` found."""
+    """Look at each field of an image that `TablePlan.is_doubtful` or `is_ragged` found."""
     fields = {name: bytes(raw) for name, raw in _fields.decode(image).items()}
     lost: set[str] = set()
     unchanged: set[str] = set()
     for column in plan.shown:
-        text = fields.get(column.name, _NULL)
+        text = fields.get(column.name)
+        if text is None:  # dropped or renamed in the source, and no revision knows it yet
+            lost.add(column.name)
+            continue
         if column.toastable and plan.is_placeholder(column, text):
             unchanged.add(column.name)
             fields[column.name] = _NULL
@@ -54,6 +58,23 @@ def examine(plan: TablePlan, image: bytes) -> Doubtful:
             fields[column.name] = readable
     whole = msgspec.json.encode({name: msgspec.Raw(text) for name, text in fields.items()})
     return Doubtful(whole, frozenset(lost), frozenset(unchanged))
+
+
+def is_ragged(plan: TablePlan, image: bytes) -> bool:
+    """Whether an image lacks a column that is shown: the source's schema is not that of the revision any more."""
+    return not plan.shown_names <= _fields.decode(image).keys()
+
+
+def may_be_ragged(plan: TablePlan, images: Sequence[bytes]) -> bool:
+    """Whether any of these images, in the log's order, may lack a column.
+
+    Looks at the first and the last: DDL between them shows in the columns or their order. Only a column that is renamed
+    and renamed back between the two would be taken for null.
+    """
+    if not images:
+        return False
+    first, last = list(_fields.decode(images[0])), list(_fields.decode(images[-1]))
+    return first != last or not plan.shown_names <= set(first)
 
 
 def hidden(plan: TablePlan, before: str, after: str, unknown: frozenset[str]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from cdc_consumer.plan import Plan
 from cdc_consumer.tables import MASK_KEY, TablePlan
 from wakestream import reshaping, topics
 from wakestream.capture import CapturedTable, Revision
+from wakestream.catalogue import Table
 from wakestream.ledger import settings
 
 _KEPT = ("mirror_state", "missing_value", "snapshot_row")
@@ -28,8 +29,8 @@ def prepare(connection: psycopg.Connection[Any], compiled: Plan, previous: Revis
     for label, fate in reshaping.compare(previous, revision.catalogue, revision.capture).items():
         if previous is None or (table := previous.catalogue.table(label)) is None:
             continue
-        if fate == "narrower":
-            _narrow(connection, compiled.tables[label], previous.capture.tables[label])
+        if fate in ("narrower", "wider"):
+            _alter(connection, compiled.tables[label], table, previous.capture.tables[label])
         else:
             schema = topics.mirror_schema(revision.source, table.schema)
             _drop(connection, revision.source, label, sql.Identifier(schema, table.name))
@@ -53,17 +54,54 @@ def _make(connection: psycopg.Connection[Any], plan: TablePlan, reader: str | No
         connection.execute(sql.SQL("grant select on {} to {}").format(plan.mirror, role))
 
 
-def _narrow(connection: psycopg.Connection[Any], plan: TablePlan, before: CapturedTable) -> None:
-    """Drop the columns that are no longer shown, and mask those that no longer may be told."""
-    found, shown = _columns(connection, plan), {column.name for column in plan.shown}
-    gone = sorted(found.keys() - shown)
+def _alter(connection: psycopg.Connection[Any], plan: TablePlan, old: Table, before: CapturedTable) -> None:
+    """Drop the columns that are no longer shown, mask those that may no longer be told, widen types, add new ones."""
+    found, shown = _columns(connection, plan), {column.name: plan.mirror_type(column) for column in plan.shown}
+    if not found:
+        return  # made as it should be
+    fresh = reshaping.new_columns(old, plan.table)
+    gone = sorted(name for name in found if name not in shown or name in fresh)
+    kept = found.keys() - set(gone)
     parts = [sql.SQL("drop column {}").format(sql.Identifier(name)) for name in gone]
-    for name, kind in sorted(plan.settings.mask.items()):
-        if name in found and before.mask.get(name) != kind:
-            masked = columns.masked(kind, sql.Identifier(name), MASK_KEY)
+    masked_now = {name: kind for name, kind in sorted(plan.settings.mask.items()) if before.mask.get(name) != kind}
+    for name in sorted(kept):
+        if name in masked_now:
+            masked = columns.masked(masked_now[name], sql.Identifier(name), MASK_KEY)
             parts.append(sql.SQL("alter column {} type text using {}").format(sql.Identifier(name), masked))
+        elif found[name] != shown[name]:
+            parts.append(sql.SQL("alter column {} type {}").format(sql.Identifier(name), _raw(shown[name])))
     if parts:
         connection.execute(sql.SQL("alter table {} {}").format(plan.mirror, sql.SQL(", ").join(parts)))
+    _forget_missing(connection, plan, gone)
+    _add(connection, plan, old, [name for name in shown if name not in kept])
+
+
+def _add(connection: psycopg.Connection[Any], plan: TablePlan, old: Table, added: list[str]) -> None:
+    """Add columns, whose values nobody knows yet; nor those of a column that PostgreSQL has rewritten."""
+    kinds = {column.name: plan.mirror_type(column) for column in plan.shown}
+    parts = [sql.SQL("add column {} {}").format(sql.Identifier(name), _raw(kinds[name])) for name in added]
+    if parts:
+        connection.execute(sql.SQL("alter table {} {}").format(plan.mirror, sql.SQL(", ").join(parts)))
+    unknown = [
+        column.name
+        for column in plan.shown
+        if column.name in added
+        or ((known := old.column(column.name)) is not None and reshaping.widening(known, column) == "rewritten")
+        and known.type != column.type
+    ]
+    if unknown:
+        connection.execute(
+            sql.SQL(
+                'insert into wake.missing_value as v (source, "table", subject, columns)'
+                " select %s, %s, {}, %s from {} m"
+                ' on conflict (source, "table", subject) do update set columns ='
+                " array(select distinct unnest(v.columns || excluded.columns) order by 1)"
+            ).format(plan.stored_key, plan.mirror),
+            (plan.source, plan.label, sorted(unknown)),
+        )
+
+
+def _forget_missing(connection: psycopg.Connection[Any], plan: TablePlan, gone: list[str]) -> None:
     for name in gone:
         connection.execute(
             'update wake.missing_value set columns = array_remove(columns, %s) where source = %s and "table" = %s',
@@ -82,6 +120,11 @@ def _drop(connection: psycopg.Connection[Any], source: str, label: str, mirror: 
             sql.SQL('delete from {} where source = %s and "table" = %s').format(sql.Identifier("wake", table)),
             (source, label),
         )
+
+
+def _raw(type_name: str) -> sql.SQL:
+    """A type's name as `format_type` printed it, which quotes what needs quoting."""
+    return sql.SQL(type_name)  # pyright: ignore[reportArgumentType]
 
 
 def _columns(connection: psycopg.Connection[Any], plan: TablePlan) -> dict[str, str]:

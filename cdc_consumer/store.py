@@ -86,10 +86,12 @@ class Store:
             wave = [row for row in wave if row.error is None]
         known = self._missing_of(plan, wave)
         plain = [row for row in wave if row.change.op != "d"]
-        if plan.may_be_doubtful([row.change.after or b"" for row in plain]):
+        images = [row.change.after or b"{}" for row in plain]
+        ragged = doubtful.may_be_ragged(plan, images)
+        if ragged or plan.may_be_doubtful(images):
             clear: list[Row] = []
-            for row in plain:
-                if row.change.after is not None and plan.is_doubtful(row.change.after):
+            for row, image in zip(plain, images, strict=True):
+                if plan.is_doubtful(image) or (ragged and doubtful.is_ragged(plan, image)):
                     self._apply_doubtful(row, known)
                 else:
                     clear.append(row)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable
 from functools import cached_property
 
+import msgspec
 from psycopg import sql
 
 from cdc_consumer import columns
@@ -45,14 +46,19 @@ class TablePlan:
         return tuple(
             column
             for column in self.table.columns
-            if column.name not in self.settings.exclude and not mirroring.is_lost(column)
+            if column.name not in self.settings.hidden and not mirroring.is_lost(column)
         )
+
+    @cached_property
+    def shown_names(self) -> frozenset[str]:
+        """The names of the columns of the images."""
+        return frozenset(column.name for column in self.shown)
 
     @cached_property
     def lost(self) -> tuple[str, ...]:
         """Columns that are in no image and named `missing` in each."""
-        excluded = self.settings.exclude
-        return tuple(c.name for c in self.table.columns if c.name not in excluded and mirroring.is_lost(c))
+        hidden = self.settings.hidden
+        return tuple(c.name for c in self.table.columns if c.name not in hidden and mirroring.is_lost(c))
 
     @cached_property
     def nulls_for_toast(self) -> frozenset[str]:
@@ -251,6 +257,18 @@ class TablePlan:
             " join rows from (json_to_recordset(%s::json) as ({})) with ordinality as x({}, wake__place)"
             " on {} order by 1"
         ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
+
+    @cached_property
+    def stored_key(self) -> sql.Composed:
+        """The key of a stored row `m` as the text that `Store.keys` gives: a compact object in index order."""
+        parts = [
+            sql.SQL("{} || to_json(m.{})::text").format(
+                sql.Literal(("," if place else "{") + msgspec.json.encode(c.name).decode() + ":"),
+                sql.Identifier(c.name),
+            )
+            for place, c in enumerate(self.key_columns)
+        ]
+        return sql.SQL("{} || '}}'").format(sql.SQL(" || ").join(parts))
 
     @cached_property
     def key_texts(self) -> sql.Composed:

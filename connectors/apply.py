@@ -155,7 +155,7 @@ class _Planner:
         with databases.asking(f"source {name}, reading its catalogue"):
             catalogue = inspection.read_catalogue(reader, name, labels)
             resolved = resolving.examine(
-                self.loaded, name, catalogue, reader, problems, ledger=trial, placeholder=placeholder
+                self.loaded, name, catalogue, reader, problems, ledger=trial, placeholder=placeholder, previous=previous
             )
             published = publication.find(reader, name)
         return Attached(name, reader, catalogue, resolved, previous, connector, published)

@@ -147,7 +147,7 @@ def _readable(source: Attached, label: str) -> Iterator[Column]:
     """The columns that a condition may read as they are."""
     settings = source.capture.tables[label]
     for column in source.catalogue.tables[label].columns:
-        if column.name not in settings.exclude and column.name not in settings.mask and not is_lost(column):
+        if column.name not in settings.hidden and column.name not in settings.mask and not is_lost(column):
             yield column
 
 

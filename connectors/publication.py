@@ -43,7 +43,7 @@ def wanted(catalogue: Catalogue, capture: Capture) -> dict[str, Columns]:
 
 
 def _columns(catalogue: Catalogue, capture: Capture, label: str) -> Columns:
-    table, excluded = catalogue.tables[label], capture.tables[label].exclude
+    table, excluded = catalogue.tables[label], capture.tables[label].unsent
     # Under REPLICA IDENTITY FULL a list that leaves a column out makes the application's own updates fail.
     if not excluded or catalogue.server_version < COLUMN_LISTS_SINCE or table.replica_identity == "full":
         return None

@@ -52,7 +52,7 @@ def store(
     with ledger.transaction():
         capture.store(ledger, catalogue, msgspec.structs.replace(wanted, placed=placed))
         left = {label for label in due(ledger, catalogue.source) if fates.get(label) != "gone"}
-        _remember_due(ledger, catalogue.source, left | {label for label, fate in fates.items() if fate == "anew"})
+        _remember_due(ledger, catalogue.source, left | reshaping.read_again(fates))
 
 
 def new_name() -> str:
@@ -112,7 +112,7 @@ def _more_columns(previous: Revision, catalogue: Catalogue, wanted: Capture) -> 
 
 def _shown(catalogue: Catalogue, captured: Capture, label: str) -> set[str]:
     table = catalogue.table(label)
-    return {c.name for c in table.columns if c.name not in captured.tables[label].exclude} if table else set()
+    return {c.name for c in table.columns if c.name not in captured.tables[label].hidden} if table else set()
 
 
 def _is_taken_up(ledger: psycopg.Connection, revision: Revision) -> bool:

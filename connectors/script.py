@@ -71,14 +71,14 @@ def _grants(source: Attached) -> Iterator[str]:
 
 def _privileges(source: Attached) -> list[tuple[str, bool, bool]]:
     tables = [source.catalogue.tables[label] for label in source.capture.tables]
-    excluded = [f"{label}.{column}" for label, settings in source.capture.tables.items() for column in settings.exclude]
+    excluded = [f"{label}.{column}" for label, settings in source.capture.tables.items() for column in settings.unsent]
     columns = ([t.label for t in tables], [t.schema for t in tables], [t.name for t in tables])
     return source.reader.execute(_MISSING, (*columns, excluded)).fetchall()
 
 
 def _readable(source: Attached, label: str) -> sql.Composable:
     """The columns to grant where some are excluded; nothing for all of them."""
-    excluded = source.capture.tables[label].exclude
+    excluded = source.capture.tables[label].unsent
     if not excluded:
         return sql.SQL("")
     names = [c.name for c in source.catalogue.tables[label].columns if c.name not in excluded]

@@ -21,6 +21,18 @@ class CapturedTable(msgspec.Struct, frozen=True):
     mask: dict[str, str] = {}
     untrusted: tuple[str, ...] = ()
     mirror: bool = True
+    withheld: tuple[str, ...] = ()
+    """Columns that came or were renamed later, and that nobody has allowed to be shown."""
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Columns that are in no image."""
+        return frozenset((*self.exclude, *self.withheld))
+
+    @property
+    def unsent(self) -> tuple[str, ...]:
+        """Columns that are kept out of Kafka: where some are excluded, those that are withheld too."""
+        return tuple(sorted(self.hidden)) if self.exclude else ()
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -65,6 +77,8 @@ class Capture(msgspec.Struct, frozen=True):
     """What Debezium writes for an unchanged value that it was not sent."""
     placed: str = ""
     """The name of the control record in the change log from which on this is in force; empty: at once."""
+    suspended: dict[str, str] = {}
+    """Entities that the schema no longer allows, with the reason."""
 
 
 class Revision(msgspec.Struct, frozen=True):

@@ -18,6 +18,10 @@ class Column(msgspec.Struct, frozen=True):
     generated: bool = False
     toastable: bool = False
     """Its values may be stored out of line, so an update may not carry them."""
+    number: int = 0
+    """PostgreSQL's `attnum`, which outlives a new name and is never given twice; 0 in revisions that lack it."""
+    labels: tuple[str, ...] = ()
+    """Of an enum its values, in order."""
 
 
 class ForeignKey(msgspec.Struct, frozen=True):
@@ -43,6 +47,8 @@ class Table(msgspec.Struct, frozen=True):
     foreign_keys: tuple[ForeignKey, ...] = ()
     kind: str = "table"
     """`table`, `partitioned`, `view`, `foreign`, `unlogged` …"""
+    oid: int = 0
+    """Another for a table that was dropped and made again; 0 in revisions that lack it."""
 
     @property
     def label(self) -> str:

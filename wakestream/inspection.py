@@ -35,11 +35,14 @@ _COLUMNS = """
                t.typbasetype, case when t.typtypmod >= 0 then t.typtypmod else b.typmod end, false
         from base b join pg_type t on t.oid = b.typ where t.typtype = 'd'
     )
-    select b.attrelid, b.attname::text as name, format_type(b.typ, b.typmod) as type, b.attnotnull as not_null,
+    select b.attrelid, b.attnum as number, b.attname::text as name, format_type(b.typ, b.typmod) as type,
+           b.attnotnull as not_null,
            b.attgenerated <> '' as generated, b.attstorage <> 'p' as toastable, t.typcategory = 'A' as is_array,
            case when coalesce(e.typtype, t.typtype) = 'e' then 'enum'
                 when e.typtype = 'd' then 'domain'
-                else coalesce(e.typname, t.typname)::text end as base
+                else coalesce(e.typname, t.typname)::text end as base,
+           coalesce((select array_agg(l.enumlabel::text order by l.enumsortorder) from pg_enum l
+                     where l.enumtypid = coalesce(e.oid, t.oid)), '{}') as labels
     from base b join pg_type t on t.oid = b.typ
     left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
     where t.typtype <> 'd'
@@ -112,6 +115,7 @@ def _table(row: dict[str, Any], columns: list[dict[str, Any]], foreign_keys: lis
             for each in foreign_keys
         ),
         kind=kind,
+        oid=row["oid"],
     )
 
 
@@ -124,4 +128,6 @@ def _column(row: dict[str, Any]) -> Column:
         not_null=row["not_null"],
         generated=row["generated"],
         toastable=row["toastable"],
+        number=row["number"],
+        labels=tuple(row["labels"]),
     )

@@ -32,7 +32,7 @@ def _row(catalogue: Catalogue, captured: capture.Capture, table: str) -> Documen
 def _withheld(captured: capture.Capture, table: str) -> frozenset[str]:
     """Columns that no expression may read: excluded or masked."""
     settings = captured.tables.get(table, capture.CapturedTable())
-    return frozenset(settings.exclude) | frozenset(settings.mask)
+    return settings.hidden | frozenset(settings.mask)
 
 
 def _table(catalogue: Catalogue, label: str) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from wakestream import inspection, resolving_entities, resolving_tables
-from wakestream.capture import Capture, Entity
+from wakestream.capture import Capture, Entity, Revision
 from wakestream.catalogue import Catalogue
 from wakestream.config import Loaded
 from wakestream.program_problems import Problems
@@ -43,10 +43,11 @@ def examine(
     *,
     ledger: psycopg.Connection[Any] | None = None,
     placeholder: str | None = None,
+    previous: Revision | None = None,
 ) -> Capture:
     """As `resolve`, but notes the problems and returns what could be resolved in spite of them."""
     existing = inspection.table_names(connection)
-    tables = resolving_tables.resolve_tables(loaded.config, source_name, catalogue, existing, problems)
+    tables = resolving_tables.resolve_tables(loaded.config, source_name, catalogue, existing, problems, previous)
     entities: dict[str, Entity] = {}
     for name, settings in loaded.config.entities.items():
         if settings.root.partition(".")[0] != source_name:

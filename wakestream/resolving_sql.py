@@ -117,6 +117,7 @@ class Trial:
         return {
             **{column.name: "never arrives whole" for column in table.columns if is_lost(column)},
             **dict.fromkeys(settings.mask, "is masked"),
+            **dict.fromkeys(settings.withheld, "is withheld until the configuration names it"),
             **dict.fromkeys(settings.exclude, "is excluded"),
         }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
-from wakestream import capture
+from wakestream import capture, reshaping
+from wakestream.capture import Revision
 from wakestream.catalogue import Catalogue, Table
 from wakestream.config import Config
 from wakestream.config.document import KeyPath
@@ -17,9 +19,14 @@ CAPTURABLE = ("table", "partitioned")
 
 
 def resolve_tables(
-    config: Config, source: str, catalogue: Catalogue, existing: Sequence[str], problems: Problems
+    config: Config,
+    source: str,
+    catalogue: Catalogue,
+    existing: Sequence[str],
+    problems: Problems,
+    previous: Revision | None = None,
 ) -> dict[str, capture.CapturedTable]:
-    """The captured tables that exist and can be captured."""
+    """The captured tables that exist and can be captured; `previous` tells which of their columns are new."""
     found: dict[str, capture.CapturedTable] = {}
     for label, settings in config.sources[source].tables.items():
         path: KeyPath = ("sources", source, "tables", label)
@@ -34,9 +41,28 @@ def resolve_tables(
         for where, message in _column_problems(table, settings):
             problems.add((*path, *where), message)
         found[label] = capture.CapturedTable(
-            exclude=settings.exclude, mask=dict(settings.mask), untrusted=settings.untrusted, mirror=settings.mirror
+            exclude=settings.exclude,
+            mask=dict(settings.mask),
+            untrusted=settings.untrusted,
+            mirror=settings.mirror,
+            withheld=withheld_columns(config.sources[source].new_columns, settings, table, previous),
         )
     return found
+
+
+def withheld_columns(
+    policy: Literal["withhold", "include"] | None, settings: CapturedTable, table: Table, previous: Revision | None
+) -> tuple[str, ...]:
+    """The columns that came or were renamed after the table was attached, and that the file does not name."""
+    if policy is None:
+        policy = "withhold" if settings.mask or settings.exclude else "include"
+    known = previous.catalogue.table(table.label) if previous else None
+    captured = previous.capture.tables.get(table.label) if previous else None
+    if policy == "include" or known is None or captured is None:
+        return ()
+    named = {*settings.exclude, *settings.mask, *settings.untrusted, *settings.include, *table.key}
+    new = reshaping.new_columns(known, table) | set(captured.withheld)
+    return tuple(sorted(c.name for c in table.columns if c.name in new - named))
 
 
 def refusal(table: Table) -> str | None:
@@ -71,19 +97,25 @@ def refusal(table: Table) -> str | None:
 
 def _column_problems(table: Table, settings: CapturedTable) -> Iterator[tuple[KeyPath, str]]:
     names = [column.name for column in table.columns]
-    for part, columns in (("exclude", settings.exclude), ("mask", settings.mask), ("untrusted", settings.untrusted)):
+    parts = (
+        ("exclude", settings.exclude),
+        ("include", settings.include),
+        ("mask", settings.mask),
+        ("untrusted", settings.untrusted),
+    )
+    for part, columns in parts:
         for index, name in enumerate(columns):
             path: KeyPath = (part, name if part == "mask" else index)
             if name not in names:
                 yield path, f"{table.label} has no column `{name}`{nearest(name, names)}"
-            elif name in table.key and part != "untrusted":
+            elif name in table.key and part in ("exclude", "mask"):
                 verb = "excluded" if part == "exclude" else "masked"
                 yield path, f"`{name}` is in the primary key of {table.label} and cannot be {verb}; remove it here"
 
 
 def withheld(table: capture.CapturedTable) -> frozenset[str]:
-    """Columns that nothing may be worked out from: excluded or masked."""
-    return frozenset(table.exclude) | frozenset(table.mask)
+    """Columns that nothing may be worked out from: excluded, withheld or masked."""
+    return table.hidden | frozenset(table.mask)
 
 
 def first_withheld(table: capture.CapturedTable, columns: Iterable[str]) -> str | None:

@@ -10,7 +10,6 @@ from wakestream.config.document import KeyPath
 # Path patterns with `*` for any name; what the setting will do, so that the refusal is understood.
 LATER: dict[tuple[str, ...], str] = {
     ("sources", "*", "adopt"): "reading a connector that somebody else runs",
-    ("sources", "*", "new_columns"): "following schema changes",
     ("entities", "*", "include", "*", "watch"): "watched to-many members",
     ("entities", "*", "include", "*", "include"): "nested members",
     ("entities", "*", "include", "*", "fields"): "a choice of fields",

@@ -76,6 +76,8 @@ class CapturedTable(Section):
     """What of one table is captured, and how it may be shown."""
 
     exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    """Columns that came after the table was attached, and may be shown; only where new ones are withheld."""
     mask: dict[str, Mask] = {}
     untrusted: tuple[str, ...] = ()
     mirror: bool = True
@@ -111,6 +113,8 @@ class Source(Section):
     capture: SecretStr
     admin: SecretStr | None = None
     guard: SlotPolicy = SlotPolicy()
+    new_columns: Literal["withhold", "include"] | None = None
+    """What becomes of columns that are added or renamed; by itself `withhold` where a table excludes or masks any."""
     tables: dict[str, CapturedTable] = Field(min_length=1)
 
     @model_validator(mode="before")

@@ -36,6 +36,8 @@ def _tables(config: Config) -> Iterator[Problem]:
             path = ("sources", name, "tables", label)
             if label.count(".") != 1:
                 yield path, f"`{label}` must be `schema.table`; names with a dot cannot be captured"
+            for column in set(table.exclude) & set(table.include):
+                yield path, f"`{column}` is both excluded and included; remove one of the two"
             for column in set(table.exclude) & (set(table.mask) | set(table.untrusted)):
                 yield path, f"`{column}` is excluded, so it can be neither masked nor untrusted; remove one of the two"
     for name, entity in config.entities.items():
