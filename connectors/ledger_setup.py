@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from alembic.util import CommandError
@@ -30,6 +31,16 @@ def locked(url: str, report: Report) -> Generator[psycopg.Connection]:
                 report("another `wake apply` or `wake detach` is at work on this ledger; waiting for it")
                 connection.execute(f"select pg_advisory_lock({_LOCK})")
         yield connection
+
+
+def session(loaded: Loaded, purpose: str) -> psycopg.Connection[Any]:
+    """A session with a ledger that has this version's schema, in autocommit.
+
+    Raises `ConfigurationError` when it has another.
+    """
+    url = reveal(loaded.config.ledger.url)
+    ledger.require_current(url)
+    return ledger.connect(url, name=purpose, autocommit=True)
 
 
 def steps(loaded: Loaded, connection: psycopg.Connection) -> Iterator[Step]:

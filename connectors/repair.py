@@ -13,14 +13,14 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 
-from connectors import databases, slot_guard, snapshot_log, snapshots
+from connectors import databases, ledger_setup, slot_guard, snapshot_log, snapshots
 from connectors.connect import Connect, ConnectorMissing, telling_line, types
 from connectors.guard import AttachedSource
 from connectors.snapshot_log import Progress
 from connectors.steps import Report, tell_nobody
 from connectors.wal_watch import span
-from wakestream import capture, inspection, ledger, topics
-from wakestream.config import Loaded, reveal
+from wakestream import capture, inspection, topics
+from wakestream.config import Loaded
 from wakestream.errors import RefusedError
 
 Name = Literal[
@@ -90,7 +90,11 @@ def examine(loaded: Loaded, source: str) -> Situation | None:
 
     Raises `RefusedError` for a source that is not attached.
     """
-    with _client(loaded) as client, _ledger(loaded) as connection, databases.asking("the ledger"):
+    with (
+        _client(loaded) as client,
+        ledger_setup.session(loaded, "repair") as connection,
+        databases.asking("the ledger"),
+    ):
         facts = _gather(loaded, source, client, connection)
     if facts.state is None:
         raise RefusedError(f"there is no connector {topics.connector(source)}; `wake apply` makes it")
@@ -161,14 +165,17 @@ def _read_anew(loaded: Loaded, source: str, found: Situation, attached: Attached
         snapshots.declare_gap(loaded.config.kafka, source, None, f"{found.name}: {found.evidence}")
         report("declared the gap in the change log")
     attached.start_over()
-    with _ledger(loaded) as connection, databases.asking("the ledger"):
+    with ledger_setup.session(loaded, "repair") as connection, databases.asking("the ledger"):
         slot_guard.forget_shed(connection, source)
     report("offsets and slot are gone; the connector makes a new slot and takes the snapshot")
 
 
 def _store_identity(loaded: Loaded, source: str) -> None:
     """The catalogue as it is now belongs to another history: the newest revision must say so."""
-    with databases.capture(loaded, source, purpose="repair") as reader, _ledger(loaded) as connection:
+    with (
+        databases.capture(loaded, source, purpose="repair") as reader,
+        ledger_setup.session(loaded, "repair") as connection,
+    ):
         newest = capture.load(connection, source)
         if newest is None:
             return
@@ -254,9 +261,3 @@ def _lsn(number: int) -> str:
 def _client(loaded: Loaded) -> Generator[Connect]:
     with Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE) as client:
         yield client
-
-
-def _ledger(loaded: Loaded) -> psycopg.Connection[Any]:
-    url = reveal(loaded.config.ledger.url)
-    ledger.require_current(url)
-    return ledger.connect(url, name="repair", autocommit=True)

@@ -12,12 +12,12 @@ import psycopg
 from confluent_kafka import Consumer, TopicPartition
 from psycopg import sql
 
-from connectors import databases, snapshots
+from connectors import databases, ledger_setup, snapshots
 from connectors.connect import Connect, ConnectorMissing
 from connectors.snapshots import Settling
-from wakestream import capture, kafka, ledger, topics
+from wakestream import capture, kafka, topics
 from wakestream.capture import Revision
-from wakestream.config import Loaded, reveal
+from wakestream.config import Loaded
 from wakestream.config.loading import nearest
 from wakestream.errors import ConfigurationError, RefusedError, TransientError
 
@@ -115,7 +115,7 @@ class SnapshotRun:
         """What the guard does too, so that no guard is needed; the consumer is."""
         settling = Settling(self._loaded.config.kafka, self._source, self._open)
         deadline = time.monotonic() + PATIENCE
-        with _ledger(self._loaded) as connection, databases.asking("the ledger"):
+        with ledger_setup.session(self._loaded, "snapshot") as connection, databases.asking("the ledger"):
             while not (settling.look(connection) and not _running(connection, self._source)):
                 if time.monotonic() > deadline:
                     raise TransientError(
@@ -141,7 +141,7 @@ def check(loaded: Loaded, source: str, labels: Sequence[str], where: str | None 
     Raises `ConfigurationError` for names that are not captured, `RefusedError` for what cannot be read now.
     """
     check_source(loaded, source)
-    with _ledger(loaded) as connection, databases.asking("the ledger"):
+    with ledger_setup.session(loaded, "snapshot") as connection, databases.asking("the ledger"):
         revision = capture.load(connection, source)
         if revision is None:
             raise RefusedError(f"{source} is not attached; run `wake apply`")
@@ -189,9 +189,3 @@ def _state(kind: str, before: State) -> State:
 def _running(connection: psycopg.Connection[Any], source: str) -> bool:
     query = "select from wake.mirror_state where source = %s and snapshot_from is not null limit 1"
     return connection.execute(query, (source,)).fetchone() is not None
-
-
-def _ledger(loaded: Loaded) -> psycopg.Connection[Any]:
-    url = reveal(loaded.config.ledger.url)
-    ledger.require_current(url)
-    return ledger.connect(url, name="snapshot", autocommit=True)
