@@ -101,12 +101,14 @@ def test_an_old_server(one: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_database_without_encoding(doctored_server: Server, env: dict[str, str], tmp_path: Path) -> None:
-    make = "template template0 encoding 'SQL_ASCII' locale_provider libc locale 'C'"
-    with patient(doctored_server, env, tmp_path, make=make) as one:
+    ascii_only = "template template0 encoding 'SQL_ASCII' locale_provider libc locale 'C'"
+    doctored_server.execute(f"create database plain {ascii_only}")
+    with patient(doctored_server, env, tmp_path, database="plain") as one:
         one.execute("create table flight (id int primary key)\ngrant select on flight to cap")
         found = doctor.examine_url(one.url("cap"))
         assert [each.id for each in found] == ["server.encoding"]
         assert found[0].remedy.startswith("none: ")
+    doctored_server.execute("drop database plain")
 
 
 def test_a_server_past_four_thousand_million_transactions(one: Patient) -> None:
