@@ -19,7 +19,7 @@ def doctor(
         str | None,
         typer.Argument(
             metavar="[SOURCE]",
-            help="A source of the file (default: all of them), or postgresql://… for a database before there is a file.",
+            help="A source of the file (default: all), or postgresql://… for a database before there is a file.",
         ),
     ] = None,
     as_json: JsonOption = False,
