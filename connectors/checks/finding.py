@@ -24,7 +24,6 @@ CHECKS: dict[str, Level] = {
     "server.wal_rate": "warning",
     "server.wal_sender_timeout": "warning",
     "server.idle_slot_timeout": "warning",
-    "server.xid_epoch": "warning",
     "server.long_transaction": "warning",
     "server.prepared_transaction": "warning",
     "server.unanswered": "error",

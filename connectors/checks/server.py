@@ -117,11 +117,6 @@ def _wal(subject: Subject, settings: dict[str, str]) -> Iterator[Finding]:
             f" a slot that nobody reads is lost after {span(limit / rate)}"
         )
         yield finding("server.wal_rate", subject.whole, evidence, remedy)
-    epoch = _row(subject.reader, "select pg_snapshot_xmax(pg_current_snapshot())::text::numeric::bigint >> 32")[0]
-    if epoch:
-        evidence = f"transaction ids are in epoch {epoch}, where Debezium's read-only incremental snapshots never end"
-        remedy = "none: that cannot be undone; only snapshots of a whole table with the source stopped are consistent"
-        yield finding("server.xid_epoch", subject.whole, evidence, remedy)
 
 
 def _timeouts(subject: Subject, found: dict[str, tuple[str, str | None]]) -> Iterator[Finding]:

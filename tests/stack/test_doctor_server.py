@@ -112,14 +112,14 @@ def test_a_database_without_encoding(doctored_server: Server, env: dict[str, str
 
 
 def test_a_server_past_four_thousand_million_transactions(one: Patient) -> None:
+    """Nothing is wrong: snapshots that Debezium does not deduplicate there are settled by us."""
     one.server.stop()
     one.server.run("pg_resetwal", "--epoch=1")
     one.server.start()
-    only(one, "server.xid_epoch", AIR)
+    assert one.findings() == []
     one.server.stop()
     one.server.run("pg_resetwal", "--epoch=0")
     one.server.start()
-    assert one.findings() == []
 
 
 def test_a_standby(one: Patient) -> None:
