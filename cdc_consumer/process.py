@@ -140,11 +140,11 @@ class Session:
         self._connection.commit()
         cycle = self._cycle(plan, at, publisher, key)
         logger.info("%s is read from offset %d on", self._topic, at.read_from, extra={"action": "consumer_started"})
-        newest = self._newest(gap=gap)
+        newest, wanted = 0, self._unplaced(gap=gap)
         while not self._stop.is_set():
             # What was published under a revision is published again under the same one, never under a newer.
-            if newest.id > plan.revision.id and at.offset >= replay_to and not newest.capture.placed:
-                plan = self._switch(newest, plan, at)
+            if wanted.id > plan.revision.id and at.offset >= replay_to:
+                plan = self._switch(wanted, plan, at)
                 cycle = self._cycle(plan, at, publisher, key)
             last, pieces = self._read(collector, at.offset)  # 1, 2
             if not pieces:
@@ -153,7 +153,7 @@ class Session:
             record = pieces.pop() if is_border(pieces[-1]) else None
             if pieces:
                 number = cycle.run(pieces, collector.read_from(last - (record is not None)), collector.applied)
-                newest = newest if number == newest.id else self._newest()
+                newest, wanted = number, wanted if number == newest else self._unplaced()
                 at = msgspec.structs.replace(at, offset=pieces[-1].offset)
             if record is not None and not is_revision(record):
                 self._begin_history(record, plan, publisher, at)
@@ -217,15 +217,21 @@ class Session:
             return TransientError(f"{self._topic} no longer has what was to be read next; looking again")
         return kafka.convert(error, f"reading {self._topic}")
 
-    def _newest(self, *, gap: bool = False) -> Revision:
-        """The newest revision. Behind a gap its place in the log may be gone, so that it is in force at once."""
+    def _newest(self) -> Revision:
         found = capture.load(self._connection, self._source)
         self._connection.commit()
         if found is None:
             raise FatalError(f"the ledger knows nothing of {self._source}; run `wake apply`")
-        return (
-            msgspec.structs.replace(found, capture=msgspec.structs.replace(found.capture, placed="")) if gap else found
-        )
+        return found
+
+    def _unplaced(self, *, gap: bool = False) -> Revision:
+        """The newest revision that needs no place in the log; behind a gap, where its place may be gone, any."""
+        number = None if gap else capture.newest_unplaced(self._connection, self._source)
+        if number is None:
+            return self._newest()
+        found = self._plan(number).revision
+        self._connection.commit()
+        return found
 
     def _switch(self, revision: Revision, before: Plan, at: Position) -> Plan:
         """Work under a newer revision from here on; committed before anything is published under it."""

@@ -21,8 +21,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connectors import databases, snapshots
-from connectors.apply import apply
+from connectors import databases, matching, snapshots
+from connectors.apply import apply, planning
 from connectors.detach import detach
 from localstack import Stack
 from tests.harness import older
@@ -187,6 +187,22 @@ def wait_mirrored(airline: Attachable, loaded: Loaded) -> None:
         )
 
 
+def wait_no_gap(airline: Attachable, loaded: Loaded) -> None:
+    """Until the one gap that was declared is closed."""
+    source = airline.source
+    settling = snapshots.Settling(
+        loaded.config.kafka, source, lambda: databases.capture(loaded, source, purpose="test")
+    )
+    query = "select state, tables from wake.gap where source = %s"
+    with airline.ledger() as ledger:
+        eventually(
+            lambda: (
+                settling.look(ledger) and ledger.execute(query, (source,)).fetchall() == [("closed", ["public.flight"])]
+            ),
+            "the end of the gap",
+        )
+
+
 def wait_applied(airline: Attachable) -> None:
     ((lsn,),) = airline.rows("select (pg_current_wal_lsn() - '0/0')::bigint")
     query = 'select from wake.source_position where source = %s and "commit" >= %s'
@@ -226,9 +242,21 @@ def test_the_whole_life(airline: Attachable) -> None:
             wait_applied(airline)
             verify_taken_away(airline, loaded)
             assert apply(loaded) == []
+            assert matched(loaded) == ["1 of 1 documents match now"]
+            owner(airline, f"alter publication wake_{airline.source} drop table flight")
+            owner(airline, "update flight set status = 'nobody was told' where id = 8")
+            assert [what.split()[0] for what in apply(loaded)] == ["declare", "alter", "read"]
+            wait_no_gap(airline, loaded)
+            assert [row[2] for row in mirrored(airline, "flight")] == ["on time", "nobody was told"]
+            assert apply(loaded) == []
     assert writer.longest < databases.LOCK_TIMEOUT / 1000
     assert detach(loaded, airline.source)
     assert airline.state() == before
+
+
+def matched(loaded: Loaded) -> list[str]:
+    with planning(loaded) as plan:
+        return [match.said for match in matching.count(loaded, plan)]
 
 
 def verify_seats(airline: Attachable, loaded: Loaded) -> None:
