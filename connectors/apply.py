@@ -166,6 +166,11 @@ class _Planner:
             self.stack.enter_context(admin)
         if source.connector is None:
             self._check_new(source)
+        else:
+            with databases.asking(f"source {source.name}, reading its privileges"):
+                grants = "".join(f"\n  {grant}" for grant in script.unreadable(source))
+            if grants:
+                self.refusals.append(f"source {source.name}: its capture role may not read every table; run{grants}")
         return SourcePlan(self.loaded, self.ledger, self.client, source, admin, identity.ALLOW in self.options.allow)
 
     def _check_new(self, source: Attached) -> None:

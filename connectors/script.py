@@ -57,6 +57,12 @@ def _grants(source: Attached) -> Iterator[str]:
             "-- the capture role must be able to replicate; on a managed service by its own means (`wake roles`)\n"
             f"{_text(reader, sql.SQL('alter role {} replication').format(role))}"
         )
+    yield from unreadable(source)
+
+
+def unreadable(source: Attached) -> Iterator[str]:
+    """The grants without which the capture role cannot read every captured table."""
+    reader, role = source.reader, sql.Identifier(source.reader.info.user)
     schemas: set[str] = set()
     for label, enters, reads in _privileges(source):
         schema = source.catalogue.tables[label].schema
@@ -64,9 +70,8 @@ def _grants(source: Attached) -> Iterator[str]:
             schemas.add(schema)
             yield _text(reader, sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), role))
         if not reads:
-            yield _text(
-                reader, sql.SQL("grant select{} on {} to {}").format(_readable(source, label), identifier(label), role)
-            )
+            columns = _readable(source, label)
+            yield _text(reader, sql.SQL("grant select{} on {} to {}").format(columns, identifier(label), role))
 
 
 def _privileges(source: Attached) -> list[tuple[str, bool, bool]]:

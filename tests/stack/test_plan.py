@@ -33,6 +33,7 @@ from tests.harness.waiting import eventually
 from tests.stack.attaching import Attachable, attachable
 from wakestream import topics
 from wakestream.config import Loaded
+from wakestream.errors import RefusedError
 
 ODD = 'public.Sitz"Plan"Ä'
 QUOTED = '"Sitz""Plan""Ä"'
@@ -58,7 +59,9 @@ def airline(request: pytest.FixtureRequest, env: dict[str, str], tmp_path: Path)
     with attachable(env, request.getfixturevalue(request.param), tmp_path) as made:
         owner(made, f"create table {QUOTED} (id int primary key, n int not null, note text)")
         owner(made, f"insert into {QUOTED} select n, 0, 'x' from generate_series(1, {SEATS}) n")
+        # Its privileges are written down from here on, so that they can be compared with those at the end.
         owner(made, f"grant select on {QUOTED} to {made.capture_role}")
+        owner(made, f"revoke select on {QUOTED} from {made.capture_role}")
         yield made
 
 
@@ -225,6 +228,9 @@ def test_the_whole_life(airline: Attachable) -> None:
         with consuming(airline):
             wait_mirrored(airline, loaded)
             loaded = airline.load(ADDED, SHOWN)
+            with pytest.raises(RefusedError, match="its capture role may not read every table; run") as caught:
+                apply(loaded)
+            owner(airline, str(caught.value).partition("\n")[2])
             steps = process.kill_everywhere() if airline.database.name != "postgres" else apply(loaded)
             assert [what.split()[0] for what in steps] == ["alter", "stop", "store", "put", "configure", "read"]
             wait_mirrored(airline, loaded)
@@ -251,6 +257,7 @@ def test_the_whole_life(airline: Attachable) -> None:
             assert apply(loaded) == []
     assert writer.longest < databases.LOCK_TIMEOUT / 1000
     assert detach(loaded, airline.source)
+    owner(airline, f"revoke all on {QUOTED} from {airline.capture_role}")
     assert airline.state() == before
 
 

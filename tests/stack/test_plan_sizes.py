@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -49,6 +50,16 @@ def wake(airline: Attachable, *arguments: str) -> subprocess.CompletedProcess[st
     return subprocess.run(command, env={**os.environ, **airline.variables}, capture_output=True, text=True, check=False)
 
 
+def timed_plan(airline: Attachable) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """A plan, and how long it takes: on the clock, or of processor time where other programs take the processors."""
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    ran = wake(airline, "plan", "--json")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    crowded = os.getloadavg()[0] > (os.cpu_count() or 1)
+    return busy if crowded else time.monotonic() - begun, ran
+
+
 def test_five_hundred_tables_with_odd_names(airline: Attachable) -> None:
     names = [ODD[number % len(ODD)].format(number) for number in range(TABLES)]
     columns = ", ".join(f'"Spalte {n}" text' for n in range(12))
@@ -63,11 +74,9 @@ def test_five_hundred_tables_with_odd_names(airline: Attachable) -> None:
         connection.execute(f'grant select on all tables in schema "Ünder Schema" to {airline.capture_role}'.encode())
     listed = "".join(f"      {json.dumps(f'Ünder Schema.{name}', ensure_ascii=False)}: {{}}\n" for name in names)
     airline.write(("      public.flight: {}\n", f"{listed}      public.flight: {{}}\n"))
-    wake(airline, "plan")  # the first reads all of it into caches that a later one has
-    begun = time.monotonic()
-    ran = wake(airline, "plan", "--json")
-    assert time.monotonic() - begun < WITHIN
+    took, ran = timed_plan(airline)
     assert (ran.returncode, ran.stderr) == (0, "")
+    assert took < WITHIN
     steps = json.loads(ran.stdout)["steps"]
     (made,) = [step for step in steps if step["object"] == f"publication wake_{airline.source}"]
     with psycopg.connect(
@@ -78,10 +87,14 @@ def test_five_hundred_tables_with_odd_names(airline: Attachable) -> None:
 
 
 def test_a_script_for_a_dba_and_apply_without_an_admin(airline: Attachable) -> None:
-    airline.write(("public.flight: {}", "public.flight: {replica_identity: full}"))
     with airline.superuser() as connection:
         connection.execute(f"revoke select on customer from {airline.capture_role}".encode())
-    loaded = airline.load(("public.flight: {}", "public.flight: {replica_identity: full}"))
+    dear = f"dear: {{table: {airline.source}.public.flight, when: after.fare > 110.0, fire: enter, agent: watcher}}"
+    loaded = airline.load(
+        ("public.flight: {}", "public.flight: {replica_identity: full}"),
+        ("triggers:\n", f"triggers:\n  {dear}\n"),
+        ("agents:\n", "agents:\n  watcher: {instructions: prompt.md}\n"),
+    )
     ran = wake(airline, "plan", "--sql", "--allow", "replica-identity")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "-- lock: ACCESS EXCLUSIVE on public.flight;" in ran.stdout
@@ -96,7 +109,7 @@ def test_a_script_for_a_dba_and_apply_without_an_admin(airline: Attachable) -> N
         assert not any(step.object.startswith(("publication", "table")) for step in plan.steps)
     ran = wake(airline, "plan")
     assert ran.returncode == 0
-    assert "trigger disrupted: known after the snapshot" in ran.stdout
+    assert "trigger dear: 1 of 2 rows match now\ntrigger disrupted: known after the snapshot\n" in ran.stdout
 
 
 def test_a_lock_that_cannot_be_had_is_given_up_in_time(airline: Attachable, monkeypatch: pytest.MonkeyPatch) -> None:
