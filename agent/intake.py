@@ -37,6 +37,7 @@ class Intake:
         self._start: Start = start
         self._wake = wake
         self._dispatch = dispatch.Dispatch(program.triggers.values())
+        self._next: Program | None = None
         self._owned: dict[Place, Owned] = {}
         self._rules: dict[str, events.ReaderRule] = {}
 
@@ -50,6 +51,10 @@ class Intake:
                 delay = backoff.next()
                 logger.warning("Reading context events pauses: %s", error, extra={"action": "intake_paused"})
                 stop.wait(delay)
+
+    def take_up(self, program: Program) -> None:
+        """Work under another program from the next batch on."""
+        self._next = program
 
     def _read(self, stop: threading.Event, backoff: Backoff) -> None:
         with contextlib.closing(kafka.reader(self._program.config.kafka, "agent", group="wake-agent")) as consumer:
@@ -97,6 +102,9 @@ class Intake:
 
     def process(self, found: Sequence[Message]) -> None:
         """Steps 2 and 3 for what was read at once."""
+        program, self._next = self._next, None
+        if program is not None:
+            self._program, self._dispatch = program, dispatch.Dispatch(program.triggers.values())
         batch = self.evaluate(found)
         reach("agent.2.after_evaluate")
         # Positions alone may be lost in a crash of the ledger: the events before them are read again, to no effect.

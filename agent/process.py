@@ -20,11 +20,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agent import effects, leases
+from agent import effects, holding, leases
 from agent.action_store import has_receipt
 from agent.actions import Actions
 from agent.bell import Bell, listen
 from agent.database import Ledger
+from agent.holding import Follower
 from agent.intake import Intake
 from agent.leases import Holdings
 from agent.lookups import Lookups
@@ -33,12 +34,11 @@ from agent.positions import Start
 from agent.runs import Runs
 from agent.steward import Steward
 from agent.worker import Worker
-from wakestream import capture, config, ledger
-from wakestream.capture import Revision
+from wakestream import config, ledger
 from wakestream.config import Loaded
 from wakestream.errors import FatalError, WakeError
 from wakestream.ledger import settings
-from wakestream.program import Program, compile_program
+from wakestream.program import Program
 
 logger = logging.getLogger(__name__)
 
@@ -64,26 +64,21 @@ def run(loaded: Loaded, stop: threading.Event, options: Options | None = None) -
     """
     url = config.reveal(loaded.config.ledger.url)
     ledger.require_current(url)
-    program, key = _prepare(loaded, url)
-    _Process(loaded, program, key, options or Options(), stop).run()
+    program, revisions, key = _prepare(loaded, url)
+    _Process(loaded, program, revisions, key, options or Options(), stop).run()
 
 
-def _prepare(loaded: Loaded, url: str) -> tuple[Program, bytes]:
+def _prepare(loaded: Loaded, url: str) -> tuple[Program, dict[str, int], bytes]:
     with (
         contextlib.closing(Ledger(url, "agent")) as own,
         own.transaction("reading the revisions") as connection,
     ):
-        revisions = _revisions(loaded, lambda source: capture.load(connection, source))
+        program, revisions = holding.first(connection, loaded)
         try:
             key = settings.key(connection, settings.MARK_KEY)
         except LookupError as error:
             raise FatalError(str(error)) from error
-    return compile_program(loaded, revisions), key
-
-
-def _revisions(loaded: Loaded, find: Callable[[str], Revision | None]) -> dict[str, Revision]:
-    found = {source: find(source) for source in loaded.config.sources}
-    return {source: revision for source, revision in found.items() if revision is not None}
+    return program, revisions, key
 
 
 class _Part(NamedTuple):
@@ -98,6 +93,8 @@ class _Part(NamedTuple):
 class _Process:
     loaded: Loaded
     program: Program
+    revisions: dict[str, int]
+    """Those under which it was compiled, by source."""
     key: bytes
     options: Options
     stop: threading.Event
@@ -128,14 +125,23 @@ class _Process:
         intake = Intake(self.program, own, name=self.holdings.name, start=self.options.start, wake=self.bell.ring)
         ledger = self._ledger("steward")
         steward = Steward(self.program, ledger, self.holdings)
+        watching = self._ledger("revisions")
+        workers = [self._worker(f"worker {number}", models) for number in range(1, self.options.workers + 1)]
+
+        def take_up(program: Program) -> None:
+            for part in (intake, steward, *(worker for worker, _ in workers)):
+                part.take_up(program)
+
+        follower = Follower(self.loaded, watching, self.program, self.revisions, take_up)
         return [
             _Part("intake", lambda: intake.run(self.stop), own.close),
             _Part("steward", lambda: steward.run(self.stop), ledger.close),
             _Part("listener", lambda: listen(self._url, self.bell, self.stop)),
-            *(self._worker(f"worker {number}", models) for number in range(1, self.options.workers + 1)),
+            _Part("revisions", lambda: follower.run(self.stop), watching.close),
+            *(part for _, part in workers),
         ]
 
-    def _worker(self, name: str, models: Mapping[str, ModelClient]) -> _Part:
+    def _worker(self, name: str, models: Mapping[str, ModelClient]) -> tuple[Worker, _Part]:
         own = self._ledger(name)
         lookups_url = self.program.config.ledger.lookups
         lookups = Lookups(config.reveal(lookups_url), own) if lookups_url else None
@@ -152,10 +158,11 @@ class _Process:
 
         actions = Actions(own, effects.kinds(self.program.config, self.key, seen), self.stop)
         worker = Worker(self.program, own, self.holdings, self.bell, runs, actions)
-        return _Part(name, lambda: worker.run(self.stop), close)
+        return worker, _Part(name, lambda: worker.run(self.stop), close)
 
     def _models(self) -> dict[str, ModelClient]:
-        used = {trigger.agent.settings.model for trigger in self.program.triggers.values()}
+        triggers, agents = self.program.config.triggers, self.program.config.agents
+        used = {agents[trigger.agent].model for trigger in triggers.values()}  # of those that are held, too
         configured = self.program.config.models
         return {name: ModelClient(name, configured[name], local_url=self.options.model_url) for name in sorted(used)}
 

@@ -15,7 +15,7 @@ from agent.keeping import keep
 from agent.lookups import Lookups
 from agent.model_client import Answer, ModelClient, Request
 from agent.run_store import Run, Step
-from wakestream.errors import EventError
+from wakestream.errors import EventError, TransientError
 from wakestream.failpoint import reach
 from wakestream.program import CompiledTrigger, Program
 
@@ -56,12 +56,18 @@ class Runs:
         self._lookups = lookups
         self._stop = stop
 
+    def take_up(self, program: Program) -> None:
+        """Work under another program from the next run on."""
+        self._program = program
+
     def execute(self, run: Run) -> None:
         """Bring a claimed run to its decision.
 
         Raises `TransientError` when it is to be tried again, `EventError` when that is no use.
         """
         trigger = self._program.triggers.get(run.trigger)
+        if run.trigger in self._program.held:
+            raise TransientError(f"trigger `{run.trigger}` is held: {self._program.held[run.trigger]}")
         if trigger is None:
             raise EventError(f"the configuration has no trigger `{run.trigger}` any more")
         if run.lease.attempt > trigger.agent.settings.attempts + CRASHES:

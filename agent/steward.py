@@ -25,6 +25,10 @@ class Steward:
         self._ledger = ledger
         self._holdings = holdings
 
+    def take_up(self, program: Program) -> None:
+        """Work under another program from here on."""
+        self._program = program
+
     def run(self, stop: threading.Event) -> None:
         """Make rounds until told to stop; an outage of the ledger is waited for."""
         beat = time.monotonic()

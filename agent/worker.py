@@ -38,6 +38,11 @@ class Worker:
         self._runs = runs
         self._actions = actions
 
+    def take_up(self, program: Program) -> None:
+        """Work under another program from the next run on."""
+        self._program = program
+        self._runs.take_up(program)
+
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop; an outage of the ledger is waited for."""
         trouble = Backoff()

@@ -18,7 +18,7 @@ from wakestream.config.loading import nearest
 from wakestream.errors import ConfigurationError, RefusedError
 
 CONNECT_PATIENCE = 20.0  # seconds for a worker that is away or busy
-_STORE_TABLES = ("source_position", "mirror_state", "missing_value", "snapshot_row", "guard_state")
+_STORE_TABLES = ("source_position", "mirror_state", "missing_value", "snapshot_row", "guard_state", "drift")
 
 
 def detach(loaded: Loaded, source: str, *, with_topics: bool = False, report: Report = tell_nobody) -> list[str]:

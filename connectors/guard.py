@@ -18,6 +18,7 @@ from typing import Protocol
 
 from connectors import databases, ledger_setup, slot, snapshot_log
 from connectors.connect import Clock, Connect, ConnectorMissing, telling_line, types
+from connectors.drift import DriftGuard
 from connectors.slot_guard import SlotGuard
 from connectors.snapshot_log import Progress, SnapshotLog
 from connectors.snapshots import Settling
@@ -78,7 +79,7 @@ class Source(Protocol):
         ...
 
     def tend(self) -> None:
-        """Judge the slot, and settle snapshots that have read ahead of the log."""
+        """Judge the slot, settle snapshots that have read ahead of the log, and follow the schema."""
         ...
 
     def record(self, what: str, detail: str) -> None:
@@ -188,6 +189,7 @@ class AttachedSource:
         self._client = client
         self._log = SnapshotLog(loaded.config.kafka, name)
         self._slot = SlotGuard(loaded, name)
+        self._drift = DriftGuard(loaded, name)
         self._settling = Settling(loaded.config.kafka, name, self._open)
         self._reader: databases.Connection | None = None
 
@@ -220,10 +222,11 @@ class AttachedSource:
             snapshot_log.begin(connection, self.name, offset)
 
     def tend(self) -> None:
-        """Judge the slot, and settle snapshots that have read ahead of the log."""
+        """Judge the slot, settle snapshots that have read ahead of the log, and follow the schema."""
         with self._ledger() as ledger, databases.asking("the ledger"):
             self._settling.look(ledger)
             self._slot.look(self._read_session(), ledger, self._client, self.record)
+            self._drift.look(self._read_session(), ledger, self._client, self.record)
 
     def _open(self) -> databases.Connection:
         return databases.capture(self._loaded, self.name, purpose="guard")

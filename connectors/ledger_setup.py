@@ -43,6 +43,18 @@ def session(loaded: Loaded, purpose: str) -> psycopg.Connection[Any]:
     return ledger.connect(url, name=purpose, autocommit=True)
 
 
+@contextmanager
+def locked_now(connection: psycopg.Connection[Any]) -> Generator[bool]:
+    """Hold the same lock on a connection in autocommit where nobody has it; whether it is held."""
+    row = connection.execute(f"select pg_try_advisory_lock({_LOCK})").fetchone()
+    held = row is not None and bool(row[0])
+    try:
+        yield held
+    finally:
+        if held:
+            connection.execute(f"select pg_advisory_unlock({_LOCK})")
+
+
 def steps(loaded: Loaded, connection: psycopg.Connection) -> Iterator[Step]:
     """What has to be done so that schema, keys and settings are there."""
     url = reveal(loaded.config.ledger.url)

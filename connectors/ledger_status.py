@@ -61,6 +61,26 @@ class Reading(msgspec.Struct, frozen=True):
     """Rows that differ from the store and wait."""
 
 
+class Drifted(msgspec.Struct, frozen=True):
+    """What of the source's schema a person should know."""
+
+    what: str
+    remedy: str
+    affected: tuple[str, ...]
+    """What in the configuration reads it."""
+    harmful: bool
+    """Whether something does not work until a person has acted."""
+    since: datetime
+
+
+class HeldTrigger(msgspec.Struct, frozen=True):
+    """A trigger that the agent does not evaluate."""
+
+    trigger: str
+    reason: str
+    since: datetime
+
+
 class InLedger(msgspec.Struct, frozen=True):
     """One source in the ledger."""
 
@@ -80,6 +100,9 @@ class InLedger(msgspec.Struct, frozen=True):
     level: SlotLevel | None
     """None until a guard has looked."""
     snapshots: tuple[Reading, ...]
+    drift: tuple[Drifted, ...] = ()
+    held: tuple[HeldTrigger, ...] = ()
+    """Of all sources."""
 
 
 def read(connection: psycopg.Connection[Any], source: str) -> InLedger:
@@ -111,6 +134,8 @@ def read(connection: psycopg.Connection[Any], source: str) -> InLedger:
         guard=GuardNote(*guard) if guard else None,
         level=_level(connection, source),
         snapshots=_snapshots(connection, source),
+        drift=_drift(connection, source),
+        held=_held(connection),
     )
 
 
@@ -119,6 +144,18 @@ def _level(connection: psycopg.Connection[Any], source: str) -> SlotLevel | None
         "select level, reasons, since, at, shed from wake.guard_state where source = %s", (source,)
     ).fetchone()
     return None if row is None else SlotLevel(row[0], tuple(row[1]), *row[2:])
+
+
+def _drift(connection: psycopg.Connection[Any], source: str) -> tuple[Drifted, ...]:
+    rows = connection.execute(
+        "select what, remedy, affected, harmful, since from wake.drift where source = %s order by what", (source,)
+    ).fetchall()
+    return tuple(Drifted(what, remedy, tuple(names), *rest) for what, remedy, names, *rest in rows)
+
+
+def _held(connection: psycopg.Connection[Any]) -> tuple[HeldTrigger, ...]:
+    rows = connection.execute("select trigger, reason, since from wake.held_trigger order by trigger").fetchall()
+    return tuple(HeldTrigger(*row) for row in rows)
 
 
 def _snapshots(connection: psycopg.Connection[Any], source: str) -> tuple[Reading, ...]:

@@ -107,6 +107,7 @@ class _Look:
         behind = (at_source[1] - clock).total_seconds() if at_source and clock else None
         if found:
             self._judge(found, lag, behind)
+            self._judge_triggers(found)
         agent = self._tried("agent", lambda: self._agent(found)) if found and self._watched() else None
         return SourceStatus(
             source=self._source,
@@ -193,6 +194,17 @@ class _Look:
             self._check("agent", behind <= BEHIND, f"{max(0.0, behind):.1f} s behind, {total} events to read")
         return tuple(lags)
 
+    def _judge_triggers(self, found: InLedger) -> None:
+        """Triggers of this source that the agent does not evaluate."""
+        config = self._loaded.config
+        for each in found.held:
+            trigger = config.triggers.get(each.trigger)
+            if trigger is None:
+                continue
+            reference = trigger.table or config.entities[trigger.entity or ""].root
+            if reference.partition(".")[0] == self._source:
+                self._check(f"trigger {each.trigger}", False, f"held: {each.reason}")
+
     def _judge(self, found: InLedger, lag: int | None, behind: float | None) -> None:
         for name, ok, detail in _ledger_checks(found, lag, behind):
             self._check(name, ok, detail)
@@ -214,9 +226,16 @@ def _ledger_checks(found: InLedger, lag: int | None, behind: float | None) -> It
         + (f"; not yet: {incomplete}" if incomplete else ""),
     )
     yield from _guard_checks(found)
+    yield from _schema_checks(found)
     yield "gaps", not found.gaps, "; ".join(found.gaps) or "none open"
     letters = ", ".join(f"{number} {kind}" for kind, number in found.dead_letters.items())
     yield "dead letters", not found.dead_letters, letters or "none open"
+
+
+def _schema_checks(found: InLedger) -> Iterator[tuple[str, bool, str]]:
+    for each in found.drift:
+        read = f", read by {', '.join(each.affected)}" if each.affected else ""
+        yield "schema", not each.harmful, f"{each.what}{read}; {each.remedy}"
 
 
 def _guard_checks(found: InLedger) -> Iterator[tuple[str, bool, str]]:

@@ -28,6 +28,14 @@ class Unreadable(Exception):
     """A value is not of the form that its type has; the message names it, and never the value."""
 
 
+class Absent(Unreadable):
+    """The event does not have what is read: it was made under another revision of the source's schema."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is not in the event")
+
+
 class Values:
     """Takes from an event what one expression reads, and nothing else."""
 
@@ -50,9 +58,9 @@ class Values:
         return self._unknowable.among(missing)
 
     def take(self, images: Images, now: datetime.datetime | None) -> dict[str, object]:
-        """The variables' values; raises `Unreadable`."""
+        """The variables' values; raises `Unreadable`, `Absent` where there is none."""
         data: dict[str, object] = {}
-        name = "now"
+        name, root, path = "now", "", ()
         try:
             for name, root, path, convert in self._getters:
                 value = images[root]
@@ -62,6 +70,8 @@ class Values:
                     value = value[step]
                 data[name] = convert(value) if convert is not None and value is not None else value
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            if _lacks(images.get(root), path):
+                raise Absent(name) from error
             raise Unreadable(
                 f"{name} in the event is not what the catalogue says: absent, or of another type"
             ) from error
@@ -100,6 +110,18 @@ class Unknowable:
             if path in self._covering or path.startswith(self._lists):
                 return path
         return None
+
+
+def _lacks(image: Any, path: Path) -> bool:
+    """Whether an image has no such field, whatever it may be."""
+    for step in path:
+        if not isinstance(image, dict):
+            return False
+        fields = cast("dict[str, Any]", image)
+        if step not in fields:
+            return True
+        image = fields[step]
+    return False
 
 
 def follow(images: Images, found: Found, now: datetime.datetime | None) -> object:

@@ -80,6 +80,8 @@ class Condition:
             return Undecided(unknown)
         try:
             data = self._program.values.take(images, now)
+        except condition_values.Absent as error:
+            return Undecided(error.path)
         except condition_values.Unreadable as error:
             return Failed(str(error))
         try:

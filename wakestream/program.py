@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jinja2
 import msgspec
@@ -58,6 +58,8 @@ class Program:
     """Per source, the columns whose text comes from outside."""
     digest: str
     """Changes when anything does that a run depends on."""
+    held: dict[str, str] = field(default_factory=dict[str, str])
+    """Triggers that the revisions do not allow, with the first reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,10 @@ class _Subject:
     blind: str
 
 
-def compile_program(loaded: Loaded, revisions: Mapping[str, Revision]) -> Program:
+def compile_program(loaded: Loaded, revisions: Mapping[str, Revision], *, hold: bool = False) -> Program:
     """Compile everything that triggers lead to, against the newest revision of each source.
 
+    With `hold` a trigger that does not compile is held with the reason, and the others go on.
     Raises `ConfigurationError` with every problem, each with its place and the fix.
     """
     config, problems = loaded.config, Problems(loaded)
@@ -84,13 +87,22 @@ def compile_program(loaded: Loaded, revisions: Mapping[str, Revision]) -> Progra
         program_actions.check_placeholders((*path, "sql"), lookup.sql, given, path, problems)
     texts = {name: _read_template(loaded, name, problems) for name in config.agents}
     templates = {name: _template(loaded, name, text, problems) for name, text in texts.items() if text is not None}
-    triggers = {name: _trigger(name, config, templates, revisions, problems) for name in config.triggers}
+    triggers: dict[str, CompiledTrigger | None] = {}
+    held: dict[str, str] = {}
+    for name in config.triggers:
+        own = Problems(loaded)
+        triggers[name] = _trigger(name, config, templates, revisions, own)
+        if hold and own.lines:
+            triggers[name], held[name] = None, own.lines[0]
+        else:
+            problems.include(own)
     problems.raise_any()
     return Program(
         config=config,
         triggers={name: trigger for name, trigger in triggers.items() if trigger},
         untrusted={source: _untrusted(revision) for source, revision in revisions.items()},
         digest=_digest(config, texts, revisions),
+        held=held,
     )
 
 
@@ -157,6 +169,10 @@ def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], pr
         scope = program_scopes.table_scope(revision.catalogue, revision.capture, label)
         return _Subject(source, label, scope, _blind(revision, label))
     entity = revision.capture.entities.get(settings.entity or "")
+    suspended = revision.capture.suspended.get(settings.entity or "")
+    if suspended is not None:
+        problems.add(path, f"entity `{settings.entity}` is suspended: {suspended}")
+        return None
     if entity is None or not _complete(revision, entity):
         problems.add(path, f"the catalogue of `{source}` has no entity `{settings.entity}` yet; run `wake apply`")
         return None

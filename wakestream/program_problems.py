@@ -50,6 +50,15 @@ class Problems:
             self._note(path, error)
             return None
 
+    @property
+    def lines(self) -> list[str]:
+        """All of them, in the order of finding."""
+        return list(self._lines)
+
+    def include(self, other: Problems) -> None:
+        """Those of another collection, too."""
+        self._lines |= other._lines
+
     def raise_any(self) -> None:
         """Raise `ConfigurationError` with everything that was noted."""
         if self._lines:

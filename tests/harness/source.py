@@ -40,6 +40,7 @@ _KEPT = (
     "revision",
     "receipt",
     "guard_state",
+    "drift",
 )
 
 # The settings under which `to_jsonb` says what an event must say.

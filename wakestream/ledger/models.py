@@ -373,6 +373,35 @@ class GuardEvent(Base):
     detail: Mapped[str]
 
 
+class Drift(Base):
+    """What of a source's schema the newest revision could not follow, or follows without showing it."""
+
+    __tablename__ = "drift"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    what: Mapped[str] = mapped_column(primary_key=True)
+    """In words, with the table: `public.flight: the table is gone`."""
+    remedy: Mapped[str]
+    affected: Mapped[list[str]]
+    """What in the configuration reads it."""
+    harmful: Mapped[bool]
+    """Whether something does not work until a person has acted."""
+    table: Mapped[str | None]
+    column: Mapped[str | None]
+    """One that is gone and that the configuration still reads."""
+    before: Mapped[int | None] = mapped_column(BigInteger)
+    """The last revision that had the column."""
+    since: Mapped[datetime] = _now()
+
+
+class HeldTrigger(Base):
+    """A trigger that the agent does not evaluate, because the schema does not allow it."""
+
+    __tablename__ = "held_trigger"
+    trigger: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    since: Mapped[datetime] = _now()
+
+
 class GuardState(Base):
     """How the guard judges a source now."""
 

@@ -1,0 +1,196 @@
+"""Follows a source's schema: what its revisions can follow becomes a new one, the rest is shown with what to do.
+
+A new revision is in force from a control record in the change log on, as those of `apply` are (docs/decisions/0009,
+0011). Debezium is not touched: it sends new columns by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+
+from connectors import (
+    connector_config,
+    connector_setup,
+    databases,
+    drift_notes,
+    ledger_setup,
+    publication,
+    revisions,
+    snapshots,
+)
+from connectors.connect import Clock, Connect
+from connectors.databases import Connection
+from connectors.drift_notes import Note
+from wakestream import capture, drifting, inspection, resolving_entities, resolving_tables
+from wakestream.affected import affected
+from wakestream.capture import Capture, CapturedTable, Entity, Revision
+from wakestream.catalogue import Catalogue, Table
+from wakestream.config import Loaded, models
+from wakestream.drifting import Difference
+from wakestream.program_problems import Problems
+
+INTERVAL = 15.0  # seconds between two looks at the catalogue
+
+_NEW = ("column added", "enum value added")  # which nothing can have read
+
+Ledger = psycopg.Connection[Any]
+
+
+class DriftGuard:
+    """One source's schema under guard; `look` is called again and again."""
+
+    def __init__(self, loaded: Loaded, source: str, *, clock: Clock = time, interval_s: float = INTERVAL) -> None:
+        self._loaded = loaded
+        self._source = source
+        self._clock = clock
+        self._interval = interval_s
+        self._not_before = float("-inf")
+
+    def look(self, reader: Connection, ledger: Ledger, client: Connect, record: Callable[[str, str], None]) -> None:
+        """Compare the catalogue with the newest revision, and follow it; at most once in an interval."""
+        now = self._clock.monotonic()
+        if now < self._not_before:
+            return
+        self._not_before = now + self._interval
+        with ledger_setup.locked_now(ledger) as locked:
+            if locked:  # else an `apply` is at work, which looks for itself
+                self._look(reader, ledger, client, record)
+
+    def _look(self, reader: Connection, ledger: Ledger, client: Connect, record: Callable[[str, str], None]) -> None:
+        newest = capture.load(ledger, self._source)
+        connector = connector_setup.find(client, self._source)
+        if newest is None or connector is None:
+            return
+        with databases.asking(f"source {self._source}, reading its catalogue"):
+            found = inspection.read_catalogue(reader, self._source, newest.capture.tables)
+            published = publication.find(reader, self._source)
+        if (found.system_identifier, found.timeline) != (newest.catalogue.system_identifier, newest.catalogue.timeline):
+            return  # another history: `wake repair`
+        differences = drifting.compare(newest.catalogue, newest.capture, found)
+        notes = list(self._standing(newest, differences))
+        notes += drift_notes.unpublished(self._source, newest, published)
+        followed = [each for each in differences if not each.standing]
+        if followed:
+            notes += self._follow(newest, found, followed, ledger, record)
+            newest = capture.load(ledger, self._source) or newest
+        self._bring_about(newest, connector, ledger)
+        notes += drift_notes.withheld(newest)
+        notes += drift_notes.suspended(self._loaded, newest)
+        notes += drift_notes.kept(self._loaded, newest, ledger)
+        drift_notes.write(ledger, self._source, notes, record)
+
+    def _standing(self, newest: Revision, differences: Iterable[Difference]) -> Iterator[Note]:
+        for each in differences:
+            if each.standing:
+                readers = affected(self._loaded, newest, each.table)
+                yield Note(each.label, each.remedy, tuple(readers), harmful=True)
+
+    def _follow(
+        self,
+        newest: Revision,
+        found: Catalogue,
+        differences: Sequence[Difference],
+        ledger: Ledger,
+        record: Callable[[str, str], None],
+    ) -> list[Note]:
+        """Store what is there now as a revision; returns what in the configuration no longer fits."""
+        readers = {
+            each: [] if each.kind in _NEW else affected(self._loaded, newest, each.table, each.column)
+            for each in differences
+        }
+        changed = {each.table for each in differences}
+        tables = {
+            label: found.tables[label] if label in changed else old for label, old in newest.catalogue.tables.items()
+        }
+        catalogue = msgspec.structs.replace(found, tables=tables)
+        wanted = self._capture(newest, catalogue, changed)
+        revisions.store(ledger, newest, catalogue, wanted, placed=revisions.new_name())
+        renamed = {each.table for each in differences if each.kind == "enum value renamed"}
+        revisions.remember_due(ledger, self._source, sorted(renamed & _mirrored(wanted)))
+        for each in differences:
+            told = f"; it is read by {', '.join(readers[each])}" if readers[each] else ""
+            record("schema changed", f"{each.label}{told}")
+        gone = [each for each in differences if each.kind in ("column dropped", "column renamed") and readers[each]]
+        return [drift_notes.gone(each, readers[each], newest.id) for each in gone]
+
+    def _capture(self, newest: Revision, catalogue: Catalogue, changed: set[str]) -> Capture:
+        tables = {
+            label: self._withheld(newest, catalogue.tables[label], settings) if label in changed else settings
+            for label, settings in newest.capture.tables.items()
+        }
+        entities, suspended = self._entities(newest, catalogue, tables, changed)
+        return msgspec.structs.replace(newest.capture, tables=tables, entities=entities, suspended=suspended)
+
+    def _withheld(self, newest: Revision, table: Table, captured: CapturedTable) -> CapturedTable:
+        """The table's settings with the columns that nobody has allowed to be shown."""
+        source = self._loaded.config.sources[self._source]
+        settings = source.tables.get(table.label, models.CapturedTable())
+        # Where columns are excluded the publication lists those that it sends: a new one comes with `apply` only.
+        policy = "withhold" if captured.exclude else source.new_columns
+        if policy is None and captured.mask:
+            policy = "withhold"
+        withheld = resolving_tables.withheld_columns(policy, settings, table, newest)
+        return msgspec.structs.replace(captured, withheld=withheld)
+
+    def _entities(
+        self, newest: Revision, catalogue: Catalogue, tables: Mapping[str, CapturedTable], changed: set[str]
+    ) -> tuple[dict[str, Entity], dict[str, str]]:
+        """The entities that the schema still allows, and those that it does not, with the reason."""
+        entities = {
+            name: entity
+            for name, entity in newest.capture.entities.items()
+            if changed.isdisjoint({entity.root, *(member.table for member in entity.members)})
+        }
+        suspended: dict[str, str] = {}
+        with databases.ledger_reader(self._loaded, purpose="guard") as trial:
+            for name in sorted({*newest.capture.entities, *newest.capture.suspended} - entities.keys()):
+                problems = Problems(self._loaded)
+                made = self._entity(name, catalogue, tables, trial, problems)
+                if made is not None and not problems.lines:
+                    entities[name] = made
+                else:
+                    suspended[name] = problems.lines[0] if problems.lines else "the file no longer has it"
+        return dict(sorted(entities.items())), suspended
+
+    def _entity(
+        self,
+        name: str,
+        catalogue: Catalogue,
+        tables: Mapping[str, CapturedTable],
+        trial: Connection,
+        problems: Problems,
+    ) -> Entity | None:
+        config = self._loaded.config
+        if name not in config.entities:
+            return None
+        return resolving_entities.resolve_entity(name, config, self._source, catalogue, tables, trial, problems)
+
+    def _bring_about(self, newest: Revision, connector: Mapping[str, str | None], ledger: Ledger) -> None:
+        """What follows from a stored revision: its record in the log, then the snapshot; also after a kill."""
+        config = self._loaded.config.kafka
+        waiting = revisions.unannounced(ledger, newest)
+        if waiting is not None:
+            revisions.announce(config, ledger, self._source, waiting)
+        due = [label for label in revisions.due(ledger, self._source) if _is_sent(newest, connector, label)]
+        if due:
+            snapshots.signal(config, self._source, due)
+            revisions.signalled(ledger, self._source, due)
+
+
+def _is_sent(newest: Revision, connector: Mapping[str, str | None], label: str) -> bool:
+    """Whether the connector sends all that is shown of a table; if not, an `apply` has yet to bring that about."""
+    table = newest.catalogue.table(label)
+    if table is None or label not in connector_config.names_of(connector.get(connector_config.TABLES) or ""):
+        return False
+    excluded = connector_config.names_of(connector.get(connector_config.COLUMNS) or "")
+    hidden = newest.capture.tables[label].hidden if label in newest.capture.tables else frozenset[str]()
+    return all(column.name in hidden or f"{label}.{column.name}" not in excluded for column in table.columns)
+
+
+def _mirrored(wanted: Capture) -> set[str]:
+    return {label for label, settings in wanted.tables.items() if settings.mirror}
