@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -241,11 +242,17 @@ def test_status_says_what_is_wrong(airline: Attachable, client: Connect) -> None
     assert "resume connector" in apply(loaded)[0]
 
 
-def test_the_guard_restarts_what_failed(airline: Attachable, client: Connect) -> None:
-    loaded = airline.attach()
+@pytest.fixture
+def watch(airline: Attachable, client: Connect) -> Generator[Watch]:
+    """The guard over the airline, which must have been attached when it looks."""
+    with closing(AttachedSource(airline.load(), airline.source, client)) as source:
+        yield Watch(source, time)
+
+
+def test_the_guard_restarts_what_failed(airline: Attachable, client: Connect, watch: Watch) -> None:
+    airline.attach()
     name = topics.connector(airline.source)
     awaited(lambda: _progress(airline) == "complete" or None, "the snapshot")
-    watch = Watch(AttachedSource(loaded, airline.source, client), time)
     client.patch_config(name, {"errors.max.retries": "0", "retriable.restart.connector.wait.ms": "100"})
     client.wait_running(name, PATIENCE)
     ending = (
@@ -262,18 +269,19 @@ def test_the_guard_restarts_what_failed(airline: Attachable, client: Connect) ->
     assert "restarted" in _guard_events(airline)
 
 
-def test_an_interrupted_snapshot_is_started_over(airline: Attachable, client: Connect, stack: Stack) -> None:
+def test_an_interrupted_snapshot_is_started_over(
+    airline: Attachable, client: Connect, stack: Stack, watch: Watch
+) -> None:
     with airline.superuser() as connection:
         connection.execute(
             "insert into flight select n, 'VIE', 'on time', 0, null, n from generate_series(100, 150000) n"
         )
-    loaded = airline.attach()
+    airline.attach()
     awaited(lambda: len(client.offsets(topics.connector(airline.source))) or None, "the first offsets")
     assert _progress(airline) == "running"
     slots = airline.rows("select confirmed_flush_lsn from pg_replication_slots where database = current_database()")
     stack.kill("connect")
     stack.up()
-    watch = Watch(AttachedSource(loaded, airline.source, client), time)
 
     def whole() -> bool | None:
         watch.look()
