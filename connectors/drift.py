@@ -35,6 +35,7 @@ from wakestream.drifting import Difference
 from wakestream.program_problems import Problems
 
 INTERVAL = 15.0  # seconds between two looks at the catalogue
+AGAIN = 1.0  # seconds, while a snapshot waits to be signalled
 
 _NEW = ("column added", "enum value added")  # which nothing can have read
 
@@ -50,6 +51,7 @@ class DriftGuard:
         self._clock = clock
         self._interval = interval_s
         self._not_before = float("-inf")
+        self._until: int | None = None
 
     def look(self, reader: Connection, ledger: Ledger, client: Connect, record: Callable[[str, str], None]) -> None:
         """Compare the catalogue with the newest revision, and follow it; at most once in an interval."""
@@ -78,7 +80,7 @@ class DriftGuard:
         if followed:
             notes += self._follow(newest, found, followed, ledger, record)
             newest = capture.load(ledger, self._source) or newest
-        self._bring_about(newest, connector, ledger)
+        self._bring_about(newest, connector, reader, ledger)
         notes += drift_notes.withheld(newest)
         notes += drift_notes.suspended(self._loaded, newest)
         notes += drift_notes.kept(self._loaded, newest, ledger)
@@ -170,16 +172,38 @@ class DriftGuard:
             return None
         return resolving_entities.resolve_entity(name, config, self._source, catalogue, tables, trial, problems)
 
-    def _bring_about(self, newest: Revision, connector: Mapping[str, str | None], ledger: Ledger) -> None:
+    def _bring_about(
+        self, newest: Revision, connector: Mapping[str, str | None], reader: Connection, ledger: Ledger
+    ) -> None:
         """What follows from a stored revision: its record in the log, then the snapshot; also after a kill."""
         config = self._loaded.config.kafka
         waiting = revisions.unannounced(ledger, newest)
         if waiting is not None:
             revisions.announce(config, ledger, self._source, waiting)
         due = [label for label in revisions.due(ledger, self._source) if _is_sent(newest, connector, label)]
-        if due:
-            snapshots.signal(config, self._source, due)
+        if not due:
+            self._until = None
+        elif not self._has_passed(newest, reader, ledger):
+            self._not_before = self._clock.monotonic() + AGAIN
+        else:
+            self._until = None
+            # A table that keeps its rows is not read as a whole: Debezium, which may show none after DDL, must not
+            # have them told as deleted.
+            kept = _with_rows(ledger, newest, due)
+            for label in due:
+                snapshots.signal(config, self._source, [label], where="true" if label in kept else None)
             revisions.signalled(ledger, self._source, due)
+
+    def _has_passed(self, newest: Revision, reader: Connection, ledger: Ledger) -> bool:
+        """Whether the consumer works under the revision, and Debezium has sent what followed the DDL."""
+        if self._until is None:
+            row = reader.execute("select (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
+            self._until = int(row[0]) if row else 0
+        found = ledger.execute(
+            'select revision >= %s and "commit" > %s from wake.source_position where source = %s',
+            (newest.id, self._until, self._source),
+        ).fetchone()
+        return found is not None and bool(found[0])
 
 
 def _is_sent(newest: Revision, connector: Mapping[str, str | None], label: str) -> bool:
@@ -190,6 +214,15 @@ def _is_sent(newest: Revision, connector: Mapping[str, str | None], label: str) 
     excluded = connector_config.names_of(connector.get(connector_config.COLUMNS) or "")
     hidden = newest.capture.tables[label].hidden if label in newest.capture.tables else frozenset[str]()
     return all(column.name in hidden or f"{label}.{column.name}" not in excluded for column in table.columns)
+
+
+def _with_rows(ledger: Ledger, newest: Revision, labels: Sequence[str]) -> set[str]:
+    """Those of the tables whose mirror was whole before, and was altered where it stands."""
+    rows = ledger.execute(
+        'select "table" from wake.mirror_state where source = %s and complete and "table" = any(%s)',
+        (newest.source, list(labels)),
+    ).fetchall()
+    return {label for (label,) in rows}
 
 
 def _mirrored(wanted: Capture) -> set[str]:

@@ -73,6 +73,8 @@ class SourcePlan:
     """The database's part when everything else is done; without `admin` a DBA may do it."""
     _read_again: set[str] = field(default_factory=set[str])
     """Tables that a snapshot has to read because of this plan."""
+    _kept: set[str] = field(default_factory=set[str])
+    """Those of them whose mirror keeps its rows and only gets new columns."""
 
     def steps(self) -> Iterator[Step]:
         """Everything that is not yet so, in order."""
@@ -172,6 +174,7 @@ class SourcePlan:
                 yield self._announcement(waiting)
             return
         fates = reshaping.compare(base, catalogue, captured)
+        self._kept = {label for label, fate in fates.items() if fate == "wider"} - self._read_again
         self._read_again |= reshaping.read_again(fates)
         name_in_log = revisions.new_name() if revisions.needs_place(self.ledger, base, catalogue, captured) else ""
         yield Step(
@@ -230,7 +233,11 @@ class SourcePlan:
         snapshots.require_readable(labels)
 
         def ask() -> None:
-            snapshots.signal(config, name, labels)
+            whole = [label for label in labels if label not in self._kept]
+            if whole:
+                snapshots.signal(config, name, whole)
+            for label in sorted(self._kept.intersection(labels)):  # as the guard does: decision 11
+                snapshots.signal(config, name, [label], where="true")
             revisions.signalled(self.ledger, name, labels)
 
         yield Step(
