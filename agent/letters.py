@@ -41,6 +41,8 @@ def retry(connection: Connection, program: Program) -> int:
 def _again(connection: Connection, program: Program, name: str, message: Message) -> str | None:
     """Why it failed again, or None."""
     trigger = program.triggers.get(name)
+    if name in program.held:
+        return f"trigger `{name}` is held: {program.held[name]}"
     if trigger is None:
         return f"the configuration has no trigger `{name}` any more"
     images = triggers.Images(events.parse(message.payload))
