@@ -25,7 +25,7 @@ from tests.stack.attaching import Attachable, attachable
 from wakestream.errors import RefusedError
 
 TABLES = 500
-WITHIN = 3.0  # seconds for the whole command
+TIMES_THE_USUAL = 4  # of what the command takes for three tables, most of which is its start
 ODD = (
     'qu"oted {}',
     "CamelCase {}",
@@ -51,16 +51,15 @@ def wake(airline: Attachable, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def timed_plan(airline: Attachable) -> tuple[float, subprocess.CompletedProcess[str]]:
-    """A plan, and how long it takes: on the clock, or of processor time where other programs take the processors."""
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    """A plan, and the processor time that it takes, its start included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ran = wake(airline, "plan", "--json")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    crowded = os.getloadavg()[0] > (os.cpu_count() or 1)
-    return busy if crowded else time.monotonic() - begun, ran
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, ran
 
 
 def test_five_hundred_tables_with_odd_names(airline: Attachable) -> None:
+    usual, _ = timed_plan(airline)
     names = [ODD[number % len(ODD)].format(number) for number in range(TABLES)]
     columns = ", ".join(f'"Spalte {n}" text' for n in range(12))
     with psycopg.connect(airline.database.url) as connection:
@@ -76,7 +75,7 @@ def test_five_hundred_tables_with_odd_names(airline: Attachable) -> None:
     airline.write(("      public.flight: {}\n", f"{listed}      public.flight: {{}}\n"))
     took, ran = timed_plan(airline)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert took < WITHIN
+    assert took < TIMES_THE_USUAL * usual
     steps = json.loads(ran.stdout)["steps"]
     (made,) = [step for step in steps if step["object"] == f"publication wake_{airline.source}"]
     with psycopg.connect(
