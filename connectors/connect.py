@@ -89,6 +89,16 @@ class Connect(Rest):
                 raise _failed(watch.last) from None
             return watch.last
 
+    def wait_steady(self, name: str, timeout_s: float = 30.0) -> types.Status:
+        """Wait until the status has stayed the same for a while: what was asked before is done."""
+        watch = _Watch(name, self._clock)
+
+        def probe() -> types.Status | None:
+            status = self._seen(watch)
+            return status if status is not None and watch.steady else None
+
+        return until(self._clock, probe, timeout_s, lambda: f"a steady status of connector {watch.label}")
+
     def stop_and_wait(self, name: str, timeout_s: float = 60.0) -> types.Status:
         """Stop the connector and wait until it is STOPPED and has no tasks: its slot and its sessions are free."""
         self.stop(name)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 
 from connectors import connector_config
-from connectors.connect import Connect, ConnectorMissing, types
+from connectors.connect import Connect, ConnectorMissing, telling_line, types
 from connectors.connector_config import COLUMNS, TABLES
 from connectors.steps import Step
 from wakestream import topics
@@ -19,6 +19,7 @@ _IDENTITY = ("connector.class", "topic.prefix", "slot.name", "publication.name")
 # What we set only where the file asks for it, so that its absence is ours too.
 _OPTIONAL = (COLUMNS, "database.sslrootcert", "database.sslcert", "database.sslkey")
 _HIDDEN = ("password", "secret", "jaas", "credential", "token", "database.user")
+_HALTED = ("STOPPED", "PAUSED")
 _RESTART = "changes arrive later by the seconds of a restart; the application notices nothing"
 _SNAPSHOT = (
     "reads every captured table once in one long transaction without locks, which holds back VACUUM meanwhile;"
@@ -109,15 +110,16 @@ def first_start(client: Connect, source: str) -> Step:
 
 def _running(client: Connect, name: str, *, new_secrets: bool) -> Step | None:
     state = client.status(name)
-    if state.connector.state in ("STOPPED", "PAUSED"):
+    if state.connector.state in _HALTED:
         return _step(name, f"resume connector {name}", f"PUT /connectors/{name}/resume", lambda: resume(client, name))
     call = f"POST /connectors/{name}/restart?includeTasks=true&onlyFailed="
     if new_secrets:
         what = f"restart connector {name} with the new password"
         return _step(name, what, f"{call}false", lambda: _restart(client, name, only_failed=False))
     if state.failure is not None:
-        what = f"restart what failed of connector {name}"
-        return _step(name, what, f"{call}true", lambda: _restart(client, name, only_failed=True))
+        part, trace = state.failure
+        what, why = f"restart what failed of connector {name}", f"{part} failed: {telling_line(trace)}"
+        return _step(name, what, f"{call}true", lambda: _restart(client, name, only_failed=True), why)
     return None
 
 
@@ -147,8 +149,13 @@ def resume(client: Connect, name: str) -> None:
 
 def _configure(client: Connect, name: str, wanted: types.Config) -> None:
     """Set the whole configuration; one that was stopped for it runs again."""
+    halted = client.status(name).connector.state in _HALTED
     client.put_config(name, wanted)
-    resume(client, name)  # whatever it was before: its status may tell another one for a moment
+    if halted:
+        # Connect starts it anew as STOPPED first; a resume that overtakes that leaves it FAILED.
+        client.wait_steady(name)
+        client.resume(name)
+    client.wait_running(name, START_TIMEOUT)
 
 
 def _restart(client: Connect, name: str, *, only_failed: bool) -> None:
