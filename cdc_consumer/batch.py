@@ -21,6 +21,7 @@ from cdc_consumer.store import Row, Store
 from wakestream import change_log, topics
 
 CHUNK = 2000  # changes that one statement takes at most
+WHOLE_SCANS = ("SUCCEEDED", "EMPTY")  # how Debezium says that it has read a table to its end
 UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
 
 
@@ -188,6 +189,8 @@ class Batch:
         kind = piece.body.get("type")
         if kind in ("STARTED", "DATA_COLLECTIONS_RESOLVED"):
             return self._begin_snapshot(piece)
+        if kind == "TABLE_SCAN_COMPLETED" and piece.body.get("status") not in WHOLE_SCANS:
+            self._mirrors.doubt(str(piece.body.get("scanned_collection")))
         if kind in ("ABORTED", "SKIPPED"):
             self._mirrors.end_snapshot(piece.offset, completed=False)
             return []

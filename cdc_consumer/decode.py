@@ -70,6 +70,8 @@ class Change(msgspec.Struct, gc=False):
     after: bytes | None
     order: int | None = None
     lsn: int | None = None
+    masked: bool = False
+    """Whether the image has its masks applied."""
 
 
 class _Counted(msgspec.Struct, gc=False):

@@ -110,8 +110,15 @@ class Mirrors:
 
     def unseen(self) -> list[Change]:
         """Deletes for the mirrored rows that the initial snapshot that ends now has not shown."""
-        again = [label for label, state in self._states.items() if state.snapshot == "again" and not state.ahead]
+        states = self._states.items()
+        again = [label for label, s in states if s.snapshot == "again" and s.whole and not s.ahead]
         return self._rows.unseen(again)
+
+    def doubt(self, label: str) -> None:
+        """The snapshot that reads this table has given it up: it proves no row's absence and completes nothing."""
+        if label in self._states and self._is_read(label):
+            self._states[label].whole = False
+            self._save(label)
 
     def end_snapshot(self, offset: int, *, completed: bool) -> list[str]:
         """The running snapshot ends; returns the tables that it made complete at once."""
@@ -122,9 +129,10 @@ class Mirrors:
                 state.snapshot_ended = offset
                 self._save(label)
                 continue
-            self._finish(label, completed=completed)
-            whole.append(label)
-        return whole if completed else []
+            if completed and state.whole:
+                whole.append(label)
+            self._finish(label, completed=completed and state.whole)
+        return whole
 
     def unsettled(self, ended: int) -> list[str]:
         """Tables whose snapshot waits since it ended at this offset of the log or before."""

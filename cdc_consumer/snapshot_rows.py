@@ -36,11 +36,7 @@ class SnapshotRows:
         for label, group in groupby(changes, key=lambda change: change.table):
             listed = list(group)
             compared = store.compare(self._tables[label], listed)
-            rows = [
-                (key, None if same else (change.after or b"").decode())
-                for change, (key, same) in zip(listed, compared, strict=True)
-            ]
-            self._write(label, rows)
+            self._write(label, [(key, None if image is None else image.decode()) for key, image in compared])
 
     def track(self, label: str, keys: Sequence[str]) -> None:
         """Rows that a change has touched: what the snapshot may have shown of them is told by it."""
@@ -59,12 +55,12 @@ class SnapshotRows:
             ' and image is not null order by "table" collate "C", subject collate "C" limit %s',
             (self._source, list(labels), limit),
         ).fetchall()
-        return [Change("r", label, subject.encode(), image.encode()) for label, subject, image in rows]
+        return [Change("r", label, subject.encode(), image.encode(), masked=True) for label, subject, image in rows]
 
     def unseen(self, labels: Sequence[str], limit: int | None = None) -> list[Change]:
         """Deletes for mirrored rows that the snapshot has not shown and no change has touched."""
         changes = [
-            Change("d", label, key.encode(), None)
+            Change("d", label, key.encode(), None, masked=True)
             for label in sorted(labels)
             for key in self._unseen_keys(self._tables[label])
         ]

@@ -65,7 +65,8 @@ class Store:
 
     def apply(self, changes: Sequence[Change]) -> list[Row]:
         """Apply changes in their order; one result each. Truncates give an empty row."""
-        rows = [Row(change, self._tables[change.table]) for change in changes]
+        tables = self._tables
+        rows = [Row(c, tables[c.table].of_masked if c.masked else tables[c.table]) for c in changes]
         moved = False
         for previous, row in itertools.pairwise(rows):
             if previous.change.op == "d" and _is_move(previous.change, row.change):
@@ -135,28 +136,35 @@ class Store:
         texts = self._connection.execute(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
         return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
 
-    def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bool]]:
-        """Each row's key, and whether the mirror surely holds it as it is shown; nothing is applied."""
+    def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
+        """Each row's key and, unless the mirror surely holds the row as it is, its image with masks applied."""
         if not self._careful:
             return self._compare(plan, changes)
-        found: list[tuple[str, bool]] = []
+        found: list[tuple[str, bytes | None]] = []
         for change in changes:
             try:
                 with self._connection.transaction():
                     found += self._compare(plan, [change])
             except (psycopg.DataError, psycopg.IntegrityError):
-                found.append((_canonical(change.key), False))  # looked at again when it is applied
+                # Looked at again when it is applied; what cannot be read cannot be masked either, so that is left out.
+                hidden = {name: None for name in plan.settings.mask}
+                fields = _fields.decode(change.after or b"{}")
+                found.append((_canonical(change.key), msgspec.json.encode(fields | hidden)))
         return found
 
-    def _compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bool]]:
+    def _compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
         keys = self.keys(plan, changes)
         images = self._connection.execute(plan.show, (_array(c.after or b"null" for c in changes),)).fetchall()
         stored = dict(self._connection.execute(plan.present, (_array(c.key for c in changes),)).fetchall())
         unknown = self.missing(plan.label, keys)
-        return [
-            (key, key not in unknown and stored.get(place) == image)
-            for place, (key, (image,)) in enumerate(zip(keys, images, strict=True), 1)
-        ]
+        found: list[tuple[str, bytes | None]] = []
+        for place, (key, (shown,), change) in enumerate(zip(keys, images, changes, strict=True), 1):
+            if key not in unknown and stored.get(place) == shown:
+                found.append((key, None))
+            else:
+                image = change.after or b"{}"
+                found.append((key, plan.mask_image(image, shown) if plan.settings.mask else image))
+        return found
 
     def _upsert(self, plan: TablePlan, wave: list[Row]) -> None:
         if not wave:

@@ -21,6 +21,7 @@ from wakestream.catalogue import Column, Table
 # The session carries the key of the masks, so that no statement's text holds it.
 MASK_KEY = sql.SQL("decode(current_setting('wake.mask_key'), 'hex')")
 
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FAR_YEAR = rb'"(?:[+-]\d{4,}|0000)-\d\d-\d\d'
 _ARRAY_OF_ARRAYS = rb'\[null|"\[L'
 
@@ -34,6 +35,18 @@ class TablePlan:
     settings: CapturedTable
     placeholder: str
     """What Debezium writes for an unchanged value that it was not sent."""
+    already_masked: bool = False
+    """Whether the images come with their masks applied."""
+
+    @cached_property
+    def of_masked(self) -> TablePlan:
+        """The same for images that `mask_image` has made."""
+        return dataclasses.replace(self, already_masked=True) if self.settings.mask else self
+
+    def mask_image(self, image: bytes, shown: str) -> bytes:
+        """An image of Debezium's in which the masked columns stand as they are shown."""
+        fields, masked = _fields.decode(image), _fields.decode(shown)
+        return msgspec.json.encode(fields | {name: masked[name] for name in self.settings.mask if name in masked})
 
     @cached_property
     def label(self) -> str:
@@ -162,7 +175,7 @@ class TablePlan:
     @cached_property
     def record(self) -> sql.Composed:
         """The column definition list under which `json_to_recordset` reads the images."""
-        return _definitions(self.shown)
+        return _definitions(self.shown, self._masked)
 
     @cached_property
     def key_record(self) -> sql.Composed:
@@ -171,9 +184,16 @@ class TablePlan:
 
     def expression(self, column: Column) -> sql.Composable:
         """A column's value out of the record set `x`, masked where the configuration says so."""
+        if column.name in self._masked:
+            return sql.Identifier("x", column.name)
         expression = columns.value(column, sql.Identifier("x", column.name))
         kind = self.settings.mask.get(column.name)
         return expression if kind is None else columns.masked(kind, expression, MASK_KEY)
+
+    @cached_property
+    def _masked(self) -> frozenset[str]:
+        """Columns whose values are the masked text already."""
+        return frozenset(self.settings.mask) if self.already_masked else frozenset()
 
     def restored(self, column: Column) -> sql.Composable:
         """A column's value out of its own JSON as `to_jsonb` prints it (one parameter)."""
@@ -298,9 +318,10 @@ def _names(listed: tuple[Column, ...]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(column.name) for column in listed)
 
 
-def _definitions(listed: tuple[Column, ...]) -> sql.Composed:
+def _definitions(listed: tuple[Column, ...], as_text: frozenset[str] = frozenset()) -> sql.Composed:
     return sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(c.name), _raw(columns.wire_type(c))) for c in listed
+        sql.SQL("{} {}").format(sql.Identifier(c.name), _raw("text" if c.name in as_text else columns.wire_type(c)))
+        for c in listed
     )
 
 

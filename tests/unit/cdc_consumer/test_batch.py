@@ -27,7 +27,7 @@ from tests.unit.cdc_consumer.tables import (
     table,
 )
 from wakestream import marks
-from wakestream.capture import Entity, Member
+from wakestream.capture import CapturedTable, Entity, Member
 from wakestream.events import Cause
 
 KEY = b"k" * 32
@@ -223,6 +223,49 @@ def test_a_snapshot_again_tells_what_differs_and_what_is_gone(new_ledger: NewLed
     assert letters == []
 
 
+def test_what_waits_keeps_no_masked_value_in_clear(new_ledger: NewLedger) -> None:
+    person = table(
+        "person",
+        "id",
+        column("id", "int4"),
+        column("email", "text"),
+        column("age", "int4"),
+        column("at", "timestamptz"),
+    )
+    masked = plan(person, person=CapturedTable(mask={"email": "hash", "age": "redact"}))
+    secret, at = "ada@example.org", "2026-11-22T11:53:11.769Z"
+
+    def row(number: int, email: str | None, age: int) -> dict[str, Any]:
+        return insert("person", {"id": number}, {"email": email, "age": age, "at": at})
+
+    log = started("person")
+    log.transaction(row(1, secret, 7), row(2, None, 8))
+    log.notice("STARTED", "Incremental Snapshot", data_collections="public.person")
+    for number, email, age in ((1, secret, 9), (2, secret, 8), (3, secret, 1)):
+        log.read(row(number, email, age))
+    log.notice("COMPLETED", "Incremental Snapshot", data_collections="public.person")
+    waiting = LogWriter()
+    waiting.records = list(log.records)
+    log.settle()
+    log.transaction(row(4, secret, 1))
+    with new_ledger() as url:
+        Recording(SOURCE, masked.revision.catalogue, masked.revision.capture, KEY, 3, waiting.records).replay(
+            url, random.Random(0), largest=10**6, crashes=0.0
+        )
+        with psycopg.connect(url) as connection:
+            kept = str(connection.execute("select * from wake.snapshot_row").fetchall())
+    assert "***" in kept
+    assert secret not in kept
+    context, letters = consumed(new_ledger, log, masked)
+    told = {each.event["subject"]: each.data for each in context.unique if each.data["snapshot"]}
+    assert set(told) == {"public.person/2", "public.person/3"}  # whose age differs cannot be seen
+    hashed = context.of_type("row.inserted")[-1].data["after"]["email"]
+    assert [data["after"]["email"] for data in told.values()] == [hashed, hashed]
+    assert {data["after"]["age"] for data in told.values()} == {"***"}
+    assert {data["after"]["at"] for data in told.values()} == {"2026-11-22T11:53:11.769+00:00"}
+    assert letters == []
+
+
 def test_a_snapshot_that_may_have_a_filter_proves_no_absence(new_ledger: NewLedger) -> None:
     log = started("seat")
     log.transaction(*(seat(number, "a", True) for number in (1, 2)))
@@ -231,6 +274,25 @@ def test_a_snapshot_that_may_have_a_filter_proves_no_absence(new_ledger: NewLedg
     log.snapshot_id = "somebody's"
     log.snapshot(("seat",), [seat(1, "a", False)], kind="Incremental Snapshot")
     log.transaction(delete("seat", {"number": 2, "code": "a"}))
+    context, _ = consumed(new_ledger, log, plan(SEAT))
+    assert summary([each for each in context.unique if each.data.get("snapshot")]) == [("row.read", "public.seat/1,a")]
+    assert [each.data["state"] for each in context.of_type("context.gap")] == ["open"]
+
+
+@pytest.mark.parametrize("status", ["SQL_EXCEPTION", "UNKNOWN_SCHEMA", "STOPPED", "NO_PRIMARY_KEY"])
+@pytest.mark.parametrize("kind", ["Incremental Snapshot", "Initial Snapshot"])
+def test_a_table_that_debezium_gave_up_loses_no_row_and_is_not_whole(
+    new_ledger: NewLedger, status: str, kind: str
+) -> None:
+    log = started("seat")
+    log.transaction(*(seat(number, "a", True) for number in (1, 2)))
+    log.begin(9)
+    log.end(9, 1, tables={"seat": 1})
+    log.notice("STARTED", kind, data_collections="public.seat")
+    log.read(seat(1, "a", False))
+    log.notice("TABLE_SCAN_COMPLETED", kind, scanned_collection="public.seat", status=status)
+    log.notice("COMPLETED", kind, data_collections="public.seat")
+    log.settle()
     context, _ = consumed(new_ledger, log, plan(SEAT))
     assert summary([each for each in context.unique if each.data.get("snapshot")]) == [("row.read", "public.seat/1,a")]
     assert [each.data["state"] for each in context.of_type("context.gap")] == ["open"]
