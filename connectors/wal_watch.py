@@ -104,7 +104,7 @@ class WalWatch:
         ]
         if reading.status in ("lost", "unreserved", "missing"):
             found.append(("critical", _STATUS[reading.status]))
-        self.level = max((level for level, _ in found), key=LEVELS.index, default="ok")
+        self.level = LEVELS[max((LEVELS.index(level) for level, _ in found), default=0)]
         return Judgement(self.level, tuple(reason for _, reason in found), growth, left, fraction)
 
     def _told(self, signal: _Signal, value: float, text: str) -> list[tuple[Level, str]]:
