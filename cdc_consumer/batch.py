@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any, Literal
@@ -178,7 +178,7 @@ class Batch:
         return self._open_gap(piece, list(piece.body["tables"] or self._plan.tables))
 
     def _open_gap(self, piece: Piece, tables: list[str]) -> list[Draft]:
-        number = self._mirrors.open_gap(tables, piece.reason)
+        number = self._mirrors.open_gap(tables, piece.reason, piece.offset)
         self._store.untrusted = self._mirrors.untrusted()
         draft = partial(self._render.gap, self._render.at(piece), number, "open", tables, piece.reason)
         self._mirrors.keep_event(number, draft(1, 1).value)
@@ -228,9 +228,9 @@ class Batch:
             return drafts
         return drafts + self._whole(piece, self._mirrors.settled(labels))
 
-    def _whole(self, piece: Piece, labels: list[str]) -> list[Draft]:
-        """These tables' mirrors are whole now; returns the ends of the gaps that this closes."""
+    def _whole(self, piece: Piece, begun: Mapping[str, int]) -> list[Draft]:
+        """These tables' mirrors are whole, as read from these offsets on; returns the ends of gaps that this closes."""
         place, reason = self._render.at(piece), "a snapshot has read the tables whole"
-        closed = self._mirrors.close_gaps(labels)
+        closed = self._mirrors.close_gaps(begun)
         self._store.untrusted = self._mirrors.untrusted()
         return [partial(self._render.gap, place, number, "closed", tables, reason) for number, tables in closed]

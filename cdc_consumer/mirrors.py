@@ -7,8 +7,8 @@ ahead of the log, so that it is settled only by a control record behind the mome
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -39,6 +39,12 @@ class MirrorState:
     """Offset at which such a snapshot ended that is not settled yet."""
 
 
+class _Gap(NamedTuple):
+    tables: list[str]
+    place: tuple[int, int]
+    """`log` and offset at which it opened."""
+
+
 class Mirrors:
     """The state of a source's mirrors; read at the start, moved inside the cycle's transaction."""
 
@@ -50,13 +56,13 @@ class Mirrors:
         self._log = log
         self._tables = tables
         self._states = {label: MirrorState() for label in tables}
-        self._gaps: dict[int, list[str]] = {}
+        self._gaps: dict[int, _Gap] = {}
         self._rows = SnapshotRows(connection, source, tables)
         self._load()
 
     def untrusted(self) -> set[str]:
         """Tables whose mirror may lack rows or changes."""
-        behind = {label for tables in self._gaps.values() for label in tables}
+        behind = {label for gap in self._gaps.values() for label in gap.tables}
         return {
             label
             for label, state in self._states.items()
@@ -120,9 +126,9 @@ class Mirrors:
             self._states[label].whole = False
             self._save(label)
 
-    def end_snapshot(self, offset: int, *, completed: bool) -> list[str]:
-        """The running snapshot ends; returns the tables that it made complete at once."""
-        whole: list[str] = []
+    def end_snapshot(self, offset: int, *, completed: bool) -> dict[str, int]:
+        """The running snapshot ends; returns the tables that it made complete at once, and where it had begun."""
+        whole: dict[str, int] = {}
         for label in [label for label in self._states if self._is_read(label)]:
             state = self._states[label]
             if completed and state.ahead:
@@ -130,7 +136,7 @@ class Mirrors:
                 self._save(label)
                 continue
             if completed and state.whole:
-                whole.append(label)
+                whole[label] = state.snapshot_from or 0
             self._finish(label, completed=completed and state.whole)
         return whole
 
@@ -148,9 +154,9 @@ class Mirrors:
             changes += self._rows.unseen(whole, SETTLED_AT_ONCE - len(changes))
         return changes, len(changes) < SETTLED_AT_ONCE
 
-    def settled(self, labels: Sequence[str]) -> list[str]:
-        """These tables' snapshots have told everything; returns those that they have read whole."""
-        whole = [label for label in labels if self._states[label].whole]
+    def settled(self, labels: Sequence[str]) -> dict[str, int]:
+        """These tables' snapshots have told everything; returns those that they have read whole, and from where on."""
+        whole = {label: state.snapshot_from or 0 for label in labels if (state := self._states[label]).whole}
         for label in labels:
             self._finish(label, completed=self._states[label].whole)
         return whole
@@ -169,8 +175,8 @@ class Mirrors:
         self._rows.forget(label)
         self._save(label)
 
-    def open_gap(self, tables: Sequence[str], reason: str) -> int:
-        """Declare that changes of these tables may be missing; returns the gap's number."""
+    def open_gap(self, tables: Sequence[str], reason: str, offset: int) -> int:
+        """Declare that changes of these tables may be missing before this offset; returns the gap's number."""
         known = [label for label in tables if label in self._tables]
         row = self._connection.execute(
             "insert into wake.gap (source, number, state, tables, reason, event)"
@@ -179,12 +185,17 @@ class Mirrors:
             (self._source, known, reason, self._source),
         ).fetchone()
         number = int(row[0]) if row else 0
-        self._gaps[number] = known
+        self._gaps[number] = _Gap(known, (self._log, offset))
         return number
 
-    def close_gaps(self, completed: Sequence[str]) -> list[tuple[int, list[str]]]:
-        """Close the gaps all of whose tables a snapshot has now read whole."""
-        closed = [(n, tables) for n, tables in sorted(self._gaps.items()) if set(tables) <= set(completed)]
+    def close_gaps(self, completed: Mapping[str, int]) -> list[tuple[int, list[str]]]:
+        """Close the gaps all of whose tables a snapshot has now read whole that began behind them."""
+        begun = {label: (self._log, offset) for label, offset in completed.items()}
+        closed = [
+            (number, gap.tables)
+            for number, gap in sorted(self._gaps.items())
+            if all(label in begun and begun[label] >= gap.place for label in gap.tables)
+        ]
         for number, _ in closed:
             del self._gaps[number]
             self._connection.execute(
@@ -209,9 +220,11 @@ class Mirrors:
             if label in self._states:
                 self._states[label] = MirrorState(*values)
         gaps = self._connection.execute(
-            "select number, tables from wake.gap where source = %s and state = 'open'", (self._source,)
+            "select number, tables, (event #>> '{data,position,log}')::int, (event #>> '{data,position,offset}')::int8"
+            " from wake.gap where source = %s and state = 'open'",
+            (self._source,),
         ).fetchall()
-        self._gaps = {number: list(tables) for number, tables in gaps}
+        self._gaps = {number: _Gap(list(tables), (log, offset)) for number, tables, log, offset in gaps}
 
     def _save(self, label: str) -> None:
         state = self._states[label]

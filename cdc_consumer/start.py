@@ -140,7 +140,7 @@ def announce_gap(
     position.claim(connection, source, at.epoch)
     states = Mirrors(connection, source, at.log, plan.tables)
     tables = sorted(plan.tables)
-    number = states.open_gap(tables, opened.gap)
+    number = states.open_gap(tables, opened.gap, at.offset)
     ts_ms = int((opened.clock.timestamp() if opened.clock else time.time()) * 1000)
     renderer = Renderer(source, at.log, context.partitions)
     place = renderer.at(Piece("control", at.offset, ts_ms=ts_ms))

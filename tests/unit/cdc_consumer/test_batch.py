@@ -223,6 +223,24 @@ def test_a_snapshot_again_tells_what_differs_and_what_is_gone(new_ledger: NewLed
     assert letters == []
 
 
+@pytest.mark.parametrize("kind", ["Incremental Snapshot", "Initial Snapshot"])
+def test_a_gap_that_opens_while_a_snapshot_reads_is_closed_by_the_next_one(new_ledger: NewLedger, kind: str) -> None:
+    log = started("seat")
+    log.begin(8)
+    log.end(8, 1, tables={"seat": 1})
+    log.notice("STARTED", kind, data_collections="public.seat")
+    log.read(seat(1, "a", True))
+    log.begin(9)
+    log.end(9, 1, tables={"seat": 1})  # of the row that was just read, perhaps
+    log.notice("COMPLETED", kind, data_collections="public.seat")
+    log.settle()
+    log.transaction(clock())
+    log.snapshot(("seat",), [seat(1, "a", False)], kind="Incremental Snapshot")
+    context, _ = consumed(new_ledger, log, plan(SEAT))
+    told = [(each.data["number"], each.data["state"]) for each in context.of_type("context.gap")]
+    assert told == [(1, "open"), (2, "open"), (1, "closed"), (2, "closed")]
+
+
 def test_what_waits_keeps_no_masked_value_in_clear(new_ledger: NewLedger) -> None:
     person = table(
         "person",
