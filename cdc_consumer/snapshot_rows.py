@@ -3,7 +3,7 @@
 An incremental snapshot reads the source as it is, while the log that carries its rows may be behind: a row may be newer
 than its place among the changes, never older. Told at that place it would swallow the change that made it so. What
 differs from the store therefore waits until the log has passed the moment at which the snapshot ended; a row that is
-changed while it waits is told by that change.
+changed while it waits is told by that change. What waits has its masks applied: no masked value is kept in clear.
 """
 
 from __future__ import annotations

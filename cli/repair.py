@@ -19,11 +19,11 @@ def repair(
     config: ConfigOption = options.DEFAULT_CONFIG,
 ) -> None:
     """Name what is wrong with slot, offsets or connector from evidence, and mend it; exit 1 when left as it is."""
+    from connectors import databases
     from connectors import repair as repairing
-    from connectors import snapshot_run
 
     loaded = options.load(config)
-    snapshot_run.check_source(loaded, source)
+    databases.require_source(loaded, source)
     found = repairing.examine(loaded, source)
     _show(found, as_json=as_json)
     if found is None:

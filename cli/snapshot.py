@@ -25,7 +25,7 @@ def snapshot(
     config: ConfigOption = options.DEFAULT_CONFIG,
 ) -> None:
     """Read tables again while everything goes on: an incremental snapshot, followed until the store has settled it."""
-    from connectors import snapshot_run, snapshots
+    from connectors import databases, snapshot_run, snapshots
     from wakestream.errors import ConfigurationError
 
     loaded = options.load(config)
@@ -34,7 +34,7 @@ def snapshot(
     if len(orders) + bool(tables) != 1:
         raise ConfigurationError("name tables, or one of --pause, --resume and --stop")
     if orders:
-        snapshot_run.check_source(loaded, source)
+        databases.require_source(loaded, source)
         snapshots.order(loaded.config.kafka, source, orders[0])
         print(f"asked for {orders[0]}; Debezium takes it up within some seconds")
         return

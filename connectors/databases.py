@@ -12,6 +12,7 @@ from psycopg import conninfo
 from pydantic import SecretStr
 
 from wakestream.config import Loaded, reveal
+from wakestream.config.loading import nearest
 from wakestream.errors import ConfigurationError, FatalError, TransientError, WakeError
 
 CONNECT_TIMEOUT = 10  # seconds
@@ -41,6 +42,19 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address({self.user}@{self.host}:{self.port}/{self.database})"
+
+
+def require_source(loaded: Loaded, source: str) -> None:
+    """Raises `ConfigurationError` for a source that the file does not have."""
+    sources = loaded.config.sources
+    if source not in sources:
+        raise ConfigurationError(f"no source `{source}` in {loaded.document.path}{nearest(source, sources)}")
+
+
+def end_of_wal(connection: Connection) -> int:
+    """An LSN behind everything that any session can see now, whether it is written to disk yet or not."""
+    row = connection.execute("select (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
+    return int(row[0]) if row else 0
 
 
 def address(loaded: Loaded, source: str) -> Address:

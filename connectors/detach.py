@@ -14,8 +14,7 @@ from connectors.connect import Connect
 from connectors.steps import Report, tell_nobody
 from wakestream import kafka, topics
 from wakestream.config import Loaded, reveal
-from wakestream.config.loading import nearest
-from wakestream.errors import ConfigurationError, RefusedError
+from wakestream.errors import RefusedError
 
 CONNECT_PATIENCE = 20.0  # seconds for a worker that is away or busy
 _STORE_TABLES = ("source_position", "mirror_state", "missing_value", "snapshot_row", "guard_state", "drift")
@@ -26,10 +25,7 @@ def detach(loaded: Loaded, source: str, *, with_topics: bool = False, report: Re
 
     What is gone already is passed over, so it may be repeated until it succeeds. Runs, actions and their history stay.
     """
-    if source not in loaded.config.sources:
-        raise ConfigurationError(
-            f"no source `{source}` in {loaded.document.path}{nearest(source, loaded.config.sources)}"
-        )
+    databases.require_source(loaded, source)
     done: list[str] = []
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_setup.locked(reveal(loaded.config.ledger.url), report))

@@ -27,8 +27,7 @@ from wakestream import kafka as kafka_clients
 from wakestream.capture import Capture, CapturedTable
 from wakestream.catalogue import Catalogue
 from wakestream.config import Loaded
-from wakestream.config.loading import nearest
-from wakestream.errors import ConfigurationError, WakeError
+from wakestream.errors import WakeError
 
 CONNECT_PATIENCE = 3.0  # seconds
 
@@ -38,11 +37,10 @@ def examine(loaded: Loaded, source: str | None = None) -> list[Finding]:
 
     Raises `ConfigurationError` for a source that the file does not have.
     """
-    names = list(loaded.config.sources)
-    if source is not None and source not in names:
-        raise ConfigurationError(f"no source `{source}` in {loaded.document.path}{nearest(source, names)}")
+    if source is not None:
+        databases.require_source(loaded, source)
     with ExitStack() as stack:
-        return _ordered(_Examination(loaded, stack).of([source] if source else names))
+        return _ordered(_Examination(loaded, stack).of([source] if source else list(loaded.config.sources)))
 
 
 def examine_url(url: str) -> list[Finding]:

@@ -197,8 +197,7 @@ class DriftGuard:
     def _has_passed(self, newest: Revision, reader: Connection, ledger: Ledger) -> bool:
         """Whether the consumer works under the revision, and Debezium has sent what followed the DDL."""
         if self._until is None:
-            row = reader.execute("select (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
-            self._until = int(row[0]) if row else 0
+            self._until = databases.end_of_wal(reader)
         found = ledger.execute(
             'select revision >= %s and "commit" > %s from wake.source_position where source = %s',
             (newest.id, self._until, self._source),

@@ -201,9 +201,6 @@ def _gather(loaded: Loaded, source: str, client: Connect, connection: psycopg.Co
     gaps = connection.execute(
         "select tables from wake.gap where source = %s and state = 'open' order by number", (source,)
     ).fetchall()
-    reading = connection.execute(
-        "select from wake.mirror_state where source = %s and snapshot_from is not null limit 1", (source,)
-    ).fetchone()
     clock = position[3] if position else None
     return Facts(
         state=_state(status),
@@ -219,7 +216,7 @@ def _gather(loaded: Loaded, source: str, client: Connect, connection: psycopg.Co
         clock_age=(now - clock).total_seconds() if clock else None,
         snapshot=snapshot_log.SnapshotLog(loaded.config.kafka, source).progress(connection),
         gaps=tuple(tuple(tables) for (tables,) in gaps),
-        reading=reading is not None,
+        reading=snapshots.is_read(connection, source),
         shed=slot_guard.is_shed(connection, source),
     )
 

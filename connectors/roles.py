@@ -95,9 +95,7 @@ def configured(loaded: Loaded, source: str) -> str:
 
     Raises `ConfigurationError` for a source that the file does not have.
     """
-    if source not in loaded.config.sources:
-        known = ", ".join(f"`{name}`" for name in loaded.config.sources)
-        raise ConfigurationError(f"no source `{source}` in {loaded.document.path}; there is {known}")
+    databases.require_source(loaded, source)
     settings = loaded.config.sources[source]
     excluded = {label: table.exclude for label, table in settings.tables.items()}
     # The capture role may be the one that is still to be made.

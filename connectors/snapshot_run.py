@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import psycopg
@@ -116,7 +116,7 @@ class SnapshotRun:
         settling = Settling(self._loaded.config.kafka, self._source, self._open)
         deadline = time.monotonic() + PATIENCE
         with ledger_setup.session(self._loaded, "snapshot") as connection, databases.asking("the ledger"):
-            while not (settling.look(connection) and not _running(connection, self._source)):
+            while not (settling.look(connection) and not snapshots.is_read(connection, self._source)):
                 if time.monotonic() > deadline:
                     raise TransientError(
                         f"the snapshot is read, and the consumer of {self._source} has not come to its end:"
@@ -128,25 +128,18 @@ class SnapshotRun:
         return databases.capture(self._loaded, self._source, purpose="snapshot")
 
 
-def check_source(loaded: Loaded, source: str) -> None:
-    """Raises `ConfigurationError` for a source that is not in the file."""
-    sources = loaded.config.sources
-    if source not in sources:
-        raise ConfigurationError(f"no source `{source}` in {loaded.document.path}{nearest(source, sources)}")
-
-
 def check(loaded: Loaded, source: str, labels: Sequence[str], where: str | None = None) -> None:
     """Everything of which Debezium would say nothing, or success.
 
     Raises `ConfigurationError` for names that are not captured, `RefusedError` for what cannot be read now.
     """
-    check_source(loaded, source)
+    databases.require_source(loaded, source)
     with ledger_setup.session(loaded, "snapshot") as connection, databases.asking("the ledger"):
         revision = capture.load(connection, source)
         if revision is None:
             raise RefusedError(f"{source} is not attached; run `wake apply`")
         _check_tables(revision, labels)
-        if _running(connection, source):
+        if snapshots.is_read(connection, source):
             raise RefusedError(f"a snapshot of {source} runs already; `wake status` shows it, `--stop` ends it")
     if where is not None:
         _check_where(loaded, source, labels, where)
@@ -184,8 +177,3 @@ def _state(kind: str, before: State) -> State:
     if kind == "COMPLETED":
         return "read"
     return "stopped" if kind in ("ABORTED", "SKIPPED") else "reading" if before == "asked" else before
-
-
-def _running(connection: psycopg.Connection[Any], source: str) -> bool:
-    query = "select from wake.mirror_state where source = %s and snapshot_from is not null limit 1"
-    return connection.execute(query, (source,)).fetchone() is not None

@@ -72,6 +72,12 @@ def declare_restored(config: Kafka, source: str, reason: str) -> None:
     kafka.send(config, "control", topics.changes(source), [(change_log.key("restored"), change_log.encode(control))])
 
 
+def is_read(ledger: psycopg.Connection[Any], source: str) -> bool:
+    """Whether a snapshot reads a table of this source, or waits to be settled."""
+    query = "select from wake.mirror_state where source = %s and snapshot_from is not null limit 1"
+    return ledger.execute(query, (source,)).fetchone() is not None
+
+
 class Settling:
     """Follows the snapshots of one source that have ended, until what they have read is settled.
 
@@ -108,11 +114,9 @@ class Settling:
         return self._sent_at is None or time.monotonic() - self._sent_at >= RESEND
 
     def _end_of_wal(self) -> int:
-        """Behind everything that any session of the source can see now, written to disk or not."""
         what = f"source {self._source}, asking for the end of its WAL"
         with self._open_source() as reader, databases.asking(what):
-            row = reader.execute("select (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
-        return int(row[0]) if row else 0
+            return databases.end_of_wal(reader)
 
     def _send_records(self, ledger: psycopg.Connection[Any]) -> None:
         row = ledger.execute(
