@@ -93,13 +93,3 @@ def _text(base: str, field: sql.Composable) -> sql.Composable:
         return sql.SQL("decode({}, 'base64')").format(field)
     return field
 
-
-def masked(kind: str, expression: sql.Composable, key: sql.Composable) -> sql.Composable:
-    """The masked text of a value: the same value gives the same hash, and nothing gives the value back.
-
-    The key stands inside and outside, so that the hash cannot be extended or guessed without it.
-    """
-    if kind == "redact":
-        return sql.SQL("case when {} is null then null else '***' end").format(expression)
-    inner = sql.SQL("sha256({key} || convert_to(({value})::text, 'UTF8'))").format(key=key, value=expression)
-    return sql.SQL("'sha256:' || encode(sha256({} || {}), 'hex')").format(key, inner)

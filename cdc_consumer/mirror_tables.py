@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from cdc_consumer import columns
+from cdc_consumer import masks
 from cdc_consumer.plan import Plan
-from cdc_consumer.tables import MASK_KEY, TablePlan
+from cdc_consumer.tables import TablePlan
 from wakestream import reshaping, topics
 from wakestream.capture import CapturedTable, Revision
 from wakestream.catalogue import Table
@@ -66,7 +66,7 @@ def _alter(connection: psycopg.Connection[Any], plan: TablePlan, old: Table, bef
     masked_now = {name: kind for name, kind in sorted(plan.settings.mask.items()) if before.mask.get(name) != kind}
     for name in sorted(kept):
         if name in masked_now:
-            masked = columns.masked(masked_now[name], sql.Identifier(name), MASK_KEY)
+            masked = masks.masked(masked_now[name], sql.Identifier(name))
             parts.append(sql.SQL("alter column {} type text using {}").format(sql.Identifier(name), masked))
         elif found[name] != shown[name]:
             parts.append(sql.SQL("alter column {} type {}").format(sql.Identifier(name), _raw(shown[name])))

@@ -121,7 +121,7 @@ class Store:
                     found = self.keys(plan, [row.change])
             except psycopg.DataError as error:
                 found = [_canonical(row.change.key)]
-                row.error, row.before_known = str(error).splitlines()[0], False
+                row.error, row.before_known = _reason(plan, error), False
                 row.missing_after = frozenset({WHOLE_ROW})
             keys += found
         return keys
@@ -178,7 +178,7 @@ class Store:
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 if not self._careful:
                     raise
-                self._lose(part[0], str(error).splitlines()[0])
+                self._lose(part[0], _reason(plan, error))
                 continue
             if plan.settings.mirror:
                 for row, (before, after) in zip(part, found, strict=True):
@@ -258,7 +258,7 @@ class Store:
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if not self._careful:
                 raise
-            self._lose(row, str(error).splitlines()[0])
+            self._lose(row, _reason(plan, error))
             return row.before, None
         return (images[0], images[1]) if images else (None, None)
 
@@ -336,6 +336,13 @@ class Store:
             'delete from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
             (self._source, plan.label, [row.key for row in rows if not row.missing_after]),
         )
+
+
+def _reason(plan: TablePlan, error: psycopg.Error) -> str:
+    """Why a row cannot be read. PostgreSQL's words quote the value, which may be one that is masked."""
+    if plan.settings.mask:
+        return f"a value that PostgreSQL does not read ({type(error).__name__}, {error.sqlstate})"
+    return str(error).splitlines()[0]
 
 
 def _array(texts: Iterable[bytes]) -> str:

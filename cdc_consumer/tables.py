@@ -13,13 +13,10 @@ from functools import cached_property
 import msgspec
 from psycopg import sql
 
-from cdc_consumer import columns
+from cdc_consumer import columns, masks
 from wakestream import mirroring, topics
 from wakestream.capture import CapturedTable
 from wakestream.catalogue import Column, Table
-
-# The session carries the key of the masks, so that no statement's text holds it.
-MASK_KEY = sql.SQL("decode(current_setting('wake.mask_key'), 'hex')")
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FAR_YEAR = rb'"(?:[+-]\d{4,}|0000)-\d\d-\d\d'
@@ -188,7 +185,7 @@ class TablePlan:
             return sql.Identifier("x", column.name)
         expression = columns.value(column, sql.Identifier("x", column.name))
         kind = self.settings.mask.get(column.name)
-        return expression if kind is None else columns.masked(kind, expression, MASK_KEY)
+        return expression if kind is None else masks.masked(kind, expression)
 
     @cached_property
     def _masked(self) -> frozenset[str]:

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from wakestream.config.masking import Mask
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 """What the file names itself: lower case, digits and underscores, so that it fits topics, slots and schemas."""
 
-Mask = Literal["hash", "redact"]
 Fire = Literal["enter", "leave", "change"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -279,6 +280,29 @@ class Notify(Section):
     """A Kafka topic that exists."""
 
 
+def parse_address(value: object) -> object:
+    """`HOST:PORT`; an empty text, as a variable may leave it, is none."""
+    if value == "":
+        return None
+    if isinstance(value, str):
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ValueError(f"`{value}` is not an address; write 127.0.0.1:9464")
+    return value
+
+
+Address = Annotated[str | None, BeforeValidator(parse_address)]
+"""Where to listen; nowhere without one."""
+
+
+class Metrics(Section):
+    """Where each process answers Prometheus; one without an address answers nobody."""
+
+    consume: Address = None
+    agent: Address = None
+    guard: Address = None
+
+
 class Limits(Section):
     """Ceilings over all triggers."""
 
@@ -302,3 +326,4 @@ class Config(Section):
     models: dict[Name, Model] = {}
     limits: Limits = Limits()
     notify: Notify = Notify()
+    metrics: Metrics = Metrics()

@@ -108,11 +108,29 @@ def test_it_cannot_be_changed(tmp_path: Path) -> None:
             "exclude: [email], mask: {email: hash}",
             "wake.yaml:10:7: `email` is excluded, so it can be neither masked nor untrusted; remove one of the two",
         ),
+        (
+            "mask: {email: hash}",
+            "mask: {email: hsh}",
+            "wake.yaml:10:56: sources.airline.tables.public.customer.mask.email: `hsh` is no mask; write hash, redact,"
+            " email, last4, or {truncate: 3}",
+        ),
+        (
+            "mask: {email: hash}",
+            "mask: {email: {truncate: 0}}",
+            "wake.yaml:10:56: sources.airline.tables.public.customer.mask.email: `{'truncate': 0}` is no mask; write"
+            " hash, redact, email, last4, or {truncate: 3}",
+        ),
     ],
 )
 def test_a_problem_is_one_line_with_its_place_and_the_fix(tmp_path: Path, old: str, new: str, line: str) -> None:
     assert old in GOOD
     assert problems(tmp_path, GOOD.replace(old, new, 1)) == [line]
+
+
+def test_masks_that_keep_some_characters(tmp_path: Path) -> None:
+    text = GOOD.replace("mask: {email: hash}", "mask: {email: email, card: last4, note: {truncate: 3}}")
+    table = load(tmp_path, text).config.sources["airline"].tables["public.customer"]
+    assert table.mask == {"email": "email", "card": "last4", "note": "truncate:3"}
 
 
 def test_a_missing_variable_names_itself_and_its_place(tmp_path: Path) -> None:
