@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from agent import action_store, backoff
+from agent import action_store, backoff, measures
 from agent.action_store import Claimed
 from agent.database import Ledger
 from agent.effects import Kind
@@ -35,6 +35,7 @@ class Actions:
         if action.broken and not action.interrupted:
             with self._ledger.transaction("ending an action") as connection:
                 action_store.turn_stale(connection, action, f"an action before it did not come about: {action.broken}")
+            measures.ACTIONS.labels(action.pending.name, "stale").inc()
             return
         try:
             outcome = self._outcome(action)
@@ -69,6 +70,7 @@ class Actions:
                 states.append(action_store.finish(connection, action, outcome, delay))
 
         keep(write, self._stop)
+        measures.ACTIONS.labels(action.pending.name, states[-1]).inc()
         logger.log(
             logging.WARNING if states[-1] in ("failed", "unknown") else logging.INFO,
             "Action %s: %s%s",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from agent import activations, dispatch, positions, triggers
+from agent import activations, dispatch, measures, positions, triggers
 from agent.activations import Batch, Letter, Message
 from agent.backoff import Backoff
 from agent.database import Ledger
@@ -112,6 +113,7 @@ class Intake:
             activations.write(connection, batch, self._owned, self._program.digest)
             reach("agent.3.before_commit")
         reach("agent.3.after_commit")
+        measures.processed(batch, Counter(message.topic for message in found))
         if batch.opened:
             self._wake()
 

@@ -34,7 +34,7 @@ from agent.positions import Start
 from agent.runs import Runs
 from agent.steward import Steward
 from agent.worker import Worker
-from wakestream import config, ledger
+from wakestream import config, ledger, metrics
 from wakestream.config import Loaded
 from wakestream.errors import FatalError, WakeError
 from wakestream.ledger import settings
@@ -65,7 +65,8 @@ def run(loaded: Loaded, stop: threading.Event, options: Options | None = None) -
     url = config.reveal(loaded.config.ledger.url)
     ledger.require_current(url)
     program, revisions, key = _prepare(loaded, url)
-    _Process(loaded, program, revisions, key, options or Options(), stop).run()
+    with metrics.served(loaded.config.metrics.agent):
+        _Process(loaded, program, revisions, key, options or Options(), stop).run()
 
 
 def _prepare(loaded: Loaded, url: str) -> tuple[Program, dict[str, int], bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent import action_store, answers, bound, prompts, proposals, run_store
+from agent import action_store, answers, bound, measures, prompts, proposals, run_store
 from agent.answers import AnswerError, Decision, Offer
 from agent.database import Ledger
 from agent.keeping import keep
@@ -137,6 +137,7 @@ class Runs:
         """One answer, stored before anything is made of it."""
         reach("agent.5.before_model")
         answer = self._models[trigger.agent.settings.model].ask(request, self._stop)
+        measures.answered(trigger.agent.settings.model, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
         reach("agent.5.after_model")
         wrong = _what_is_wrong(answer, offered, request.answer_schema)
         last = number % 2 == 0

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from agent import action_store, leases, letters
+from agent import action_store, leases, letters, measures
 from agent.database import Ledger
 from agent.leases import Holdings
 from wakestream.errors import TransientError
@@ -53,3 +53,6 @@ class Steward:
                 logger.info("Action succeeded: %s: its mark was seen", action, extra={"action": "action_settled"})
         with self._ledger.transaction("trying letters again") as connection:
             letters.retry(connection, self._program)
+        if heartbeat:
+            with self._ledger.transaction("counting what is open", durable=False) as connection:
+                measures.look(connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from agent import action_store, backoff, run_store
+from agent import action_store, backoff, measures, run_store
 from agent.action_store import Claimed
 from agent.actions import Actions
 from agent.backoff import Backoff
@@ -95,6 +95,7 @@ class Worker:
     def _run(self, run: Run, stop: threading.Event) -> None:
         try:
             self._runs.execute(run)
+            measures.RUNS.labels(run.trigger, "decided").inc()
         except DecidedAgainstError as error:
             self._log_failed(run, error)
         except EventError as error:
@@ -117,8 +118,10 @@ class Worker:
             else:
                 run_store.retry_later(connection, run, str(error), delay)
         deed, what = ("run_parked", "is parked") if parked else ("run_retried", f"is tried again in {delay:.0f} s")
+        measures.RUNS.labels(run.trigger, "parked" if parked else "retried").inc()
         logger.warning("Run %s %s: %s", run.id, what, error, extra={"action": deed, "run": run.log_context()})
 
     def _log_failed(self, run: Run, error: EventError) -> None:
+        measures.RUNS.labels(run.trigger, "failed").inc()
         extra = {"action": "run_failed", "run": run.log_context()}
         logger.warning("Run failed: %s: %s", run.id, error, extra=extra)

@@ -15,13 +15,14 @@ been applied alone.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 
-from cdc_consumer import position
+from cdc_consumer import measures, position
 from cdc_consumer.batch import Batch
 from cdc_consumer.collect import Piece
 from cdc_consumer.plan import Plan
@@ -64,6 +65,7 @@ class Cycle:
 
         Raises `TransientError` or psycopg's errors with nothing committed.
         """
+        began, sent = time.perf_counter(), self._publisher.sent
         try:
             newest = self._apply_and_publish(pieces, careful=False)
         except UNREADABLE as error:
@@ -87,6 +89,7 @@ class Cycle:
             )
             self._connection.commit()
         reach("consume.5.committed")
+        measures.applied(self._source, pieces, self._publisher.sent - sent, began)
         return newest
 
     def _apply_and_publish(self, pieces: Sequence[Piece], *, careful: bool) -> int:

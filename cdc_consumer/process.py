@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from cdc_consumer import mirror_tables, position, start
+from cdc_consumer import measures, mirror_tables, position, start
 from cdc_consumer.collect import Collector, Piece, is_border, is_revision
 from cdc_consumer.cycle import Cycle
 from cdc_consumer.plan import Plan
@@ -69,6 +69,7 @@ class SourceConsumer:
             except TransientError as error:
                 wait = BACKOFF[min(failures, len(BACKOFF) - 1)]
                 failures += 1
+                measures.WAITS.labels(self._source).inc()
                 logger.warning("%s waits %.1f s: %s", self._source, wait, error, extra={"action": "consumer_waits"})
                 self._stop.wait(wait)
 
@@ -206,7 +207,14 @@ class Session:
                         return last, pieces
             count += len(messages)
             messages = self._consumer.consume(READ_AT_ONCE, 0) if count < BATCH else []
+        if count:
+            measures.read(self._source, count, last, self._known_end())
         return last, pieces
+
+    def _known_end(self) -> int | None:
+        """Where the log ended when the broker was last heard; asks nobody."""
+        known = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), cached=True)
+        return known[1] if known[1] >= 0 else None
 
     def _wait(self) -> list[Message]:
         first = self._consumer.poll(POLL_TIMEOUT)

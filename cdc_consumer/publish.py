@@ -26,6 +26,8 @@ class Publisher:
         self._partitions = partitions
         self._producer: Producer = kafka.publisher(settings, f"consume-{topic}", self._on_delivery)
         self._failure: KafkaError | None = None
+        self.sent = 0
+        """Events handed over, whatever became of them; one for all partitions is one."""
 
     def send(self, messages: Iterable[Message]) -> None:
         """Hand messages over in their order; `wait` says when the broker has them.
@@ -33,6 +35,7 @@ class Publisher:
         Raises `TransientError` when the broker does not keep up within the patience.
         """
         for message in messages:
+            self.sent += 1
             if message.partition is not None:
                 self._produce(message, message.partition)
                 continue

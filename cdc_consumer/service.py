@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from cdc_consumer.process import SourceConsumer
-from wakestream import ledger
+from wakestream import ledger, metrics
 from wakestream.config import Config, reveal
 from wakestream.errors import ConfigurationError, TransientError
 
@@ -36,11 +36,12 @@ def run(config: Config, sources: Sequence[str], stop: threading.Event) -> None:
             stop.set()
 
     threads = [threading.Thread(target=consume, args=(name,), name=name, daemon=True) for name in sources]
-    for thread in threads:
-        thread.start()
-    stop.wait()
-    for thread in threads:
-        thread.join(STOP_PATIENCE)
+    with metrics.served(config.metrics.consume):
+        for thread in threads:
+            thread.start()
+        stop.wait()
+        for thread in threads:
+            thread.join(STOP_PATIENCE)
     if failures:
         raise failures[0]
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import psycopg
 
+from connectors import measures
 from connectors.publication import Published
 from wakestream import capture, topics
 from wakestream.affected import affected
@@ -100,6 +101,8 @@ def write(ledger: Ledger, source: str, notes: Sequence[Note], record: Callable[[
                 (source, note.what, note.remedy, list(note.affected), note.harmful)
                 + (note.table, note.column, note.before),
             )
+    harmful = sum(note.harmful for note in wanted.values())
+    measures.noted(source, harmful, len(wanted) - harmful)
     for note in wanted.values():
         if note.what not in known:
             read = f"; read by {', '.join(note.affected)}" if note.affected else ""

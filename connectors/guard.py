@@ -16,13 +16,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from connectors import databases, ledger_setup, slot, snapshot_log
+from connectors import databases, ledger_setup, measures, slot, snapshot_log
 from connectors.connect import Clock, Connect, ConnectorMissing, telling_line, types
 from connectors.drift import DriftGuard
 from connectors.slot_guard import SlotGuard
 from connectors.snapshot_log import Progress, SnapshotLog
 from connectors.snapshots import Settling
-from wakestream import ledger, topics
+from wakestream import ledger, metrics, topics
 from wakestream.config import Loaded, reveal
 from wakestream.errors import WakeError
 
@@ -250,6 +250,7 @@ class AttachedSource:
     def record(self, what: str, detail: str) -> None:
         """Keep in the ledger what was seen or done."""
         logger.info("Guard of %s: %s: %s", self.name, what, detail, extra={"action": "guard_event"})
+        measures.EVENTS.labels(self.name, what).inc()
         with self._ledger() as connection, databases.asking("the ledger"):
             connection.execute(
                 "insert into wake.guard_event (source, what, detail) values (%s, %s, %s)", (self.name, what, detail)
@@ -265,7 +266,10 @@ def run(loaded: Loaded, stop: threading.Event, *, clock: Clock = time, interval_
     Raises `ConfigurationError` when the ledger's schema is not this version's.
     """
     ledger.require_current(reveal(loaded.config.ledger.url))
-    with Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE, clock=clock) as client:
+    with (
+        metrics.served(loaded.config.metrics.guard),
+        Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE, clock=clock) as client,
+    ):
         sources = [AttachedSource(loaded, name, client) for name in loaded.config.sources]
         watches = [Watch(source, clock) for source in sources]
         try:

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 from psycopg.types.json import Jsonb
 
-from connectors import databases, notices, slot, snapshots
+from connectors import databases, measures, notices, slot, snapshots
 from connectors.connect import Clock, Connect
 from connectors.databases import Connection
 from connectors.wal_watch import Judgement, Level, Reading, WalWatch
@@ -57,6 +57,7 @@ class SlotGuard:
         found = self._watch.judge(reading)
         shed = is_shed(ledger, self._source)
         _remember(ledger, self._source, reading, found, new=found.level != before)
+        measures.looked(self._source, reading, found, shed=shed)
         if found.level != before and not shed:
             self._say(f"level {found.level}", found, record)
         if not shed and self._settings.policy == "shed" and reading.status != "missing" and _too_late(found):

@@ -36,9 +36,11 @@ class Recorder(Publisher):
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.refuse = False
+        self.sent = 0
 
     def send(self, messages: Iterable[Message]) -> None:
         self.messages += messages
+        self.sent = len(self.messages)
 
     def wait(self) -> None:
         if self.refuse:
