@@ -11,11 +11,13 @@ from cli import plan as planning
 from cli.options import ConfigOption, JsonOption, YesOption
 
 if TYPE_CHECKING:
+    from connectors.hops import Hop
     from connectors.status import SourceStatus
     from wakestream.config import Loaded
 
 
 WATCH_INTERVAL = 2.0  # seconds
+RATE_WINDOW = 1.0  # seconds over which the first look counts what goes through the hops
 CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -47,11 +49,14 @@ def status(
     config: ConfigOption = options.DEFAULT_CONFIG,
 ) -> None:
     """Show connector, slot, lag, consumer, agent and what is wrong; exit 1 unless every check is well."""
+    from connectors import hops
     from connectors import status as looking
 
-    loaded = options.load(config)
+    loaded, meter = options.load(config), hops.Meter()
+    over_s = RATE_WINDOW
     while True:
-        found = looking.status(loaded)
+        found = looking.status(loaded, meter, over_s=over_s)
+        over_s = 0.0  # from the second look on, rates are told since the last one
         if watch and sys.stdout.isatty():
             print(CLEAR, end="")
         _print_status(found, as_json=as_json)
@@ -96,12 +101,30 @@ def _print_status(found: list[SourceStatus], *, as_json: bool) -> None:
 
     for source in found:
         word = "well" if source.ok else "NOT WELL"
-        checks = {check.name: f"{'ok   ' if check.ok else 'WRONG'} {check.detail}" for check in source.checks}
-        output.section(f"{source.source}: {word}", output.fields(checks))
+        width = max(len(check.name) for check in source.checks)
+        checks = [
+            f"{check.name.ljust(width)}  {'ok   ' if check.ok else 'WRONG'} {check.detail}" for check in source.checks
+        ]
+        output.section(f"{source.source}: {word}", checks)
+        for hop in source.hops:
+            print(f"  → {hop.to.ljust(10)}  {_hop(hop)}")
         if source.ledger and source.ledger.guard:
             note = source.ledger.guard
             print(f"  guard, {output.ago(note.at)}: {note.what}: {note.detail}")
     sys.stdout.flush()
+
+
+def _hop(hop: Hop) -> str:
+    from connectors.wal_watch import size
+
+    behind = [
+        "" if hop.behind_seconds is None else f"{hop.behind_seconds:.1f} s",
+        "" if hop.behind_bytes is None else f"{size(hop.behind_bytes)} of WAL",
+        "" if hop.behind_events is None else f"{hop.behind_events} events",
+    ]
+    told = ", ".join(each for each in behind if each)
+    rate = "" if hop.events_per_second is None else f"; {hop.events_per_second:g} events/s"
+    return f"{told or 'unknown'} behind{rate}"
 
 
 def _ensure_local_operator(loaded: Loaded) -> None:

@@ -20,6 +20,8 @@ class ConsumerPosition(msgspec.Struct, frozen=True):
     """Where a restart would read on."""
     clock: datetime | None
     owner: str
+    commit: int | None
+    """The last applied transaction, by END's LSN."""
 
 
 class AgentPosition(msgspec.Struct, frozen=True):
@@ -103,6 +105,8 @@ class InLedger(msgspec.Struct, frozen=True):
     drift: tuple[Drifted, ...] = ()
     held: tuple[HeldTrigger, ...] = ()
     """Of all sources."""
+    doubts: tuple[tuple[str, str], ...] = ()
+    """Tables whose last snapshot is not believed, and why."""
 
 
 def read(connection: psycopg.Connection[Any], source: str) -> InLedger:
@@ -117,7 +121,7 @@ def read(connection: psycopg.Connection[Any], source: str) -> InLedger:
         'select "table" from wake.mirror_state where source = %s and complete', (source,)
     ).fetchall()
     position = connection.execute(
-        'select "offset", read_from, clock, owner from wake.source_position where source = %s', (source,)
+        'select "offset", read_from, clock, owner, "commit" from wake.source_position where source = %s', (source,)
     ).fetchone()
     guard = connection.execute(
         "select at, what, detail from wake.guard_event where source = %s order by id desc limit 1", (source,)
@@ -136,6 +140,7 @@ def read(connection: psycopg.Connection[Any], source: str) -> InLedger:
         snapshots=_snapshots(connection, source),
         drift=_drift(connection, source),
         held=_held(connection),
+        doubts=_doubts(connection, source),
     )
 
 
@@ -167,6 +172,13 @@ def _snapshots(connection: psycopg.Connection[Any], source: str) -> tuple[Readin
         (source,),
     ).fetchall()
     return tuple(Reading(*row) for row in rows)
+
+
+def _doubts(connection: psycopg.Connection[Any], source: str) -> tuple[tuple[str, str], ...]:
+    rows = connection.execute(
+        'select "table", doubt from wake.mirror_state where source = %s and doubt is not null order by 1', (source,)
+    ).fetchall()
+    return tuple((label, doubt) for label, doubt in rows)
 
 
 def _read(connection: psycopg.Connection[Any], source: str) -> dict[int, AgentPosition]:

@@ -5,6 +5,8 @@ A connector that is RUNNING may still move nothing, so health is the list of che
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -13,8 +15,9 @@ from typing import TypeVar
 import msgspec
 from confluent_kafka import Consumer
 
-from connectors import databases, ledger_status, slot
+from connectors import databases, hops, ledger_status, slot
 from connectors.connect import Connect, ConnectorMissing, telling_line
+from connectors.hops import AtSource, Hop, Meter
 from connectors.ledger_status import InLedger
 from connectors.slot import Slot
 from wakestream import kafka, ledger, topics
@@ -77,26 +80,43 @@ class SourceStatus(msgspec.Struct, frozen=True):
     """Records of the change log from where the consumer would read on."""
     agent: tuple[PartitionLag, ...]
     ledger: InLedger | None
+    hops: tuple[Hop, ...] = ()
+    """To the change log, to the context, to the agent."""
 
 
-def status(loaded: Loaded) -> list[SourceStatus]:
-    """Look at every source once; nothing is changed."""
+def status(loaded: Loaded, meter: Meter | None = None, *, over_s: float = 0.0) -> list[SourceStatus]:
+    """Look at every source once; nothing is changed.
+
+    Rates are told since the last look with this meter, or over so many seconds that are waited for here.
+    """
+    meter = meter or Meter()
     with ExitStack() as stack:
         client = stack.enter_context(Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE))
         reader = kafka.reader(loaded.config.kafka, "status")
         stack.callback(reader.close)
-        return [_Look(loaded, name, client, reader).at_everything() for name in loaded.config.sources]
+        looks = [_Look(loaded, name, client, reader, meter) for name in loaded.config.sources]
+        if over_s:
+            for each in looks:
+                each.count()
+            time.sleep(over_s)
+        return [each.at_everything() for each in looks]
 
 
 class _Look:
     """One look at one source. What fails to answer becomes a check that is not well."""
 
-    def __init__(self, loaded: Loaded, source: str, client: Connect, reader: Consumer) -> None:
+    def __init__(self, loaded: Loaded, source: str, client: Connect, reader: Consumer, meter: Meter) -> None:
         self._loaded = loaded
         self._source = source
         self._client = client
         self._reader = reader
+        self._meter = meter
         self._checks: list[Check] = []
+
+    def count(self) -> None:
+        """See how far everything is, for the rates of the look that follows; what does not answer is told there."""
+        with contextlib.suppress(WakeError):
+            hops.count(self._meter, self._source, hops.ends(self._reader, self._source, self._ledger()))
 
     def at_everything(self) -> SourceStatus:
         connector = self._tried("connector", self._connector)
@@ -104,11 +124,12 @@ class _Look:
         found = self._tried("ledger", self._ledger)
         lag = self._tried("consumer", lambda: self._consumer_lag(found)) if found else None
         clock = found.position.clock if found and found.position else None
-        behind = (at_source[1] - clock).total_seconds() if at_source and clock else None
+        behind = (at_source[1].now - clock).total_seconds() if at_source and clock else None
         if found:
             self._judge(found, lag, behind)
             self._judge_triggers(found)
         agent = self._tried("agent", lambda: self._agent(found)) if found and self._watched() else None
+        through = self._tried("hops", lambda: self._hops(found, at_source[1] if at_source else None)) if found else None
         return SourceStatus(
             source=self._source,
             ok=all(check.ok for check in self._checks),
@@ -120,6 +141,7 @@ class _Look:
             consumer_lag=lag,
             agent=agent or (),
             ledger=found,
+            hops=through or (),
         )
 
     def _tried(self, name: str, look: Callable[[], T]) -> T | None:
@@ -145,12 +167,12 @@ class _Look:
         self._check("connector", found.running, detail)
         return ConnectorState(name, found.connector.state, reasons[0], tasks)
 
-    def _slot(self) -> tuple[Slot | None, datetime]:
-        """The slot and the source's own time."""
+    def _slot(self) -> tuple[Slot | None, AtSource]:
+        """The slot and the source's present."""
         what = f"source {self._source}, looking at its slot"
         with databases.capture(self._loaded, self._source, purpose="status") as reader, databases.asking(what):
             found = slot.find(reader, self._source)
-            row = reader.execute("select clock_timestamp()").fetchone()
+            (row,) = reader.execute("select clock_timestamp(), (pg_current_wal_lsn() - '0/0')::bigint").fetchall()
         if found is None:
             self._check("slot", False, f"there is no replication slot {topics.slot(self._source)}")
         else:
@@ -158,7 +180,7 @@ class _Look:
             self._check("slot", found.active, f"{reading}, {found.behind_bytes} bytes of WAL not confirmed")
             kept = f"{found.wal_status}, {found.retained_bytes} bytes of WAL kept for the slot"
             self._check("wal", found.wal_status in WELL_KEPT, kept)
-        return found, row[0] if row else datetime.min
+        return found, AtSource(*row)
 
     def _ledger(self) -> InLedger:
         url = reveal(self._loaded.config.ledger.url)
@@ -169,6 +191,11 @@ class _Look:
     def _consumer_lag(self, found: InLedger) -> int | None:
         high = kafka.watermarks(self._reader, topics.changes(self._source), 0)[1]
         return high - found.position.read_from if found.position else None
+
+    def _hops(self, found: InLedger, at_source: AtSource | None) -> tuple[Hop, ...]:
+        seen = hops.ends(self._reader, self._source, found)
+        newest = hops.newest(self._reader, self._source, seen.log)
+        return hops.hops(seen, hops.count(self._meter, self._source, seen), at_source, newest, found)
 
     def _watched(self) -> bool:
         """Whether any trigger reads this source, so that an agent should."""
@@ -251,6 +278,8 @@ def _guard_checks(found: InLedger) -> Iterator[tuple[str, bool, str]]:
     for each in found.snapshots:
         state = "ended, waits to be settled by the guard" if each.ended else "runs"
         yield f"snapshot of {each.table}", True, f"{state}, {each.waiting} rows wait"
+    for table, why in found.doubts:
+        yield f"snapshot of {table}", False, f"not believed, the guard asks for it again: {why}"
 
 
 def healthy(found: list[SourceStatus]) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from cli import main
+from connectors import status
 from console import views
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "commands.md").read_text()
@@ -35,6 +36,14 @@ def parameters(words: str) -> list[Any]:
     _, name, *rest = words.split()
     command: Any = main.load(name)
     return (command.commands[rest[0]] if rest else command).params
+
+
+STATUS = [
+    each
+    for module in (status, status.ledger_status, status.hops, status.slot)
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, msgspec.Struct) and each.__name__ in SECTIONS
+]
 
 
 OPERATORS = [name for name, lazy in main.COMMANDS.items() if lazy.panel == main.OPERATE]
@@ -67,6 +76,34 @@ def test_every_key_of_every_record_is_named(record: type[msgspec.Struct]) -> Non
         if parent in RECORDS:
             assert f"[{parent.__name__}](#{parent.__name__.lower()})" in section
             break
+
+
+@pytest.mark.parametrize("record", STATUS, ids=lambda record: record.__name__)
+def test_every_key_of_the_status_is_named(record: type[msgspec.Struct]) -> None:
+    assert set(record.__struct_fields__) <= set(named(SECTIONS[record.__name__]))
+
+
+def test_the_status_has_no_record_without_a_heading() -> None:
+    wanted, seen = [status.SourceStatus], set[type[msgspec.Struct]]()
+    while wanted:
+        seen.add(record := wanted.pop())
+        fields = msgspec.inspect.type_info(record)
+        assert isinstance(fields, msgspec.inspect.StructType)
+        wanted += [each for field in fields.fields for each in _records(field.type) if each not in seen]
+    assert {each.__name__ for each in seen} <= set(SECTIONS)
+
+
+def _records(kind: msgspec.inspect.Type) -> Iterator[type[msgspec.Struct]]:
+    match kind:
+        case msgspec.inspect.StructType(cls=cls):
+            yield cls
+        case msgspec.inspect.UnionType(types=types):
+            for each in types:
+                yield from _records(each)
+        case msgspec.inspect.VarTupleType(item_type=item) | msgspec.inspect.DictType(value_type=item):
+            yield from _records(item)
+        case _:
+            pass
 
 
 def test_every_state_is_named() -> None:
