@@ -12,15 +12,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import sql
 
 from cdc_consumer.decode import Change
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
-
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class SnapshotRows:
@@ -58,13 +55,13 @@ class SnapshotRows:
         return [Change("r", label, subject.encode(), image.encode(), masked=True) for label, subject, image in rows]
 
     def unseen(self, labels: Sequence[str], limit: int | None = None) -> list[Change]:
-        """Deletes for mirrored rows that the snapshot has not shown and no change has touched."""
-        changes = [
-            Change("d", label, key.encode(), None, masked=True)
-            for label in sorted(labels)
-            for key in self._unseen_keys(self._tables[label])
-        ]
-        return changes if limit is None else changes[:limit]
+        """Deletes for mirrored rows that the snapshot has not shown and no change has touched; in a fixed order."""
+        changes: list[Change] = []
+        for label in sorted(labels):
+            left = None if limit is None else limit - len(changes)
+            keys = self._unseen_keys(self._tables[label], left)
+            changes += [Change("d", label, key.encode(), None, masked=True) for key in keys]
+        return changes
 
     def _write(self, label: str, rows: Sequence[tuple[str, str | None]]) -> None:
         newest = dict(rows)  # a key may be shown twice
@@ -74,20 +71,15 @@ class SnapshotRows:
             (self._source, label, list(newest), list(newest.values())),
         )
 
-    def _unseen_keys(self, plan: TablePlan) -> list[str]:
+    def _unseen_keys(self, plan: TablePlan, limit: int | None) -> list[str]:
         if not plan.settings.mirror:
             return []
-        names = [sql.Identifier(column.name) for column in plan.key_columns]
-        columns = sql.SQL(", ").join(sql.SQL("m.{}").format(name) for name in names)
+        names = [sql.SQL("m.{}").format(sql.Identifier(column.name)) for column in plan.key_columns]
         rows = self._connection.execute(
-            sql.SQL("select to_jsonb(k.*)::text from (select {} from {} as m order by {}) as k").format(
-                columns, plan.mirror, columns
-            )
+            sql.SQL(
+                "select {key} from {mirror} as m where not exists (select from wake.snapshot_row r"
+                ' where r.source = %s and r."table" = %s and r.subject = {key}) order by {names} limit %s'
+            ).format(key=plan.stored_key, mirror=plan.mirror, names=sql.SQL(", ").join(names)),
+            (self._source, plan.label, limit),
         ).fetchall()
-        seen = {
-            row[0]
-            for row in self._connection.execute(
-                'select subject from wake.snapshot_row where source = %s and "table" = %s', (self._source, plan.label)
-            ).fetchall()
-        }
-        return [key for (text,) in rows if (key := Store.key_of(plan, _fields.decode(text))) not in seen]
+        return [key for (key,) in rows]

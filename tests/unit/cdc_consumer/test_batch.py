@@ -223,6 +223,32 @@ def test_a_snapshot_again_tells_what_differs_and_what_is_gone(new_ledger: NewLed
     assert letters == []
 
 
+def test_what_is_gone_is_told_in_parts_and_no_row_that_was_shown(
+    new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a key has more than one form, as a float has: `1e+20` and a one with twenty zeros."""
+    monkeypatch.setattr(mirrors, "SETTLED_AT_ONCE", 3)
+    measured = table("measured", "value name", column("value", "float8"), column("name", "text"), column("n", "int4"))
+
+    def row(number: int, n: int) -> dict[str, Any]:
+        return insert("measured", {"value": 10.0 ** (number + 15), "name": "é\u001f"}, {"n": n})
+
+    log = started("measured")
+    log.transaction(*(row(number, 0) for number in range(12)))
+    log.snapshot(("measured",), [row(0, 0), row(5, 1), row(11, 0)], kind="Incremental Snapshot")
+    ended = len(log.records) - 2
+    for _ in range(3):
+        log.settle(ended)
+    context, letters = consumed(new_ledger, log, plan(measured))
+    found = [each for each in context.unique if each.data["snapshot"]]
+    values = [(each.type, float(each.data["key"]["value"].digits)) for each in found]
+    gone = [("row.deleted", 10.0 ** (number + 15)) for number in range(1, 11) if number != 5]
+    assert values == [("row.read", 1e20), *gone]
+    parts = [each.data["position"]["offset"] for each in found]
+    assert [parts.count(offset) for offset in dict.fromkeys(parts)] == [3, 3, 3, 1]
+    assert letters == []
+
+
 @pytest.mark.parametrize("kind", ["Incremental Snapshot", "Initial Snapshot"])
 def test_a_gap_that_opens_while_a_snapshot_reads_is_closed_by_the_next_one(new_ledger: NewLedger, kind: str) -> None:
     log = started("seat")
