@@ -21,7 +21,6 @@ from cdc_consumer.store import Row, Store
 from wakestream import change_log, topics
 
 CHUNK = 2000  # changes that one statement takes at most
-WHOLE_SCANS = ("SUCCEEDED", "EMPTY")  # how Debezium says that it has read a table to its end
 UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
 
 
@@ -48,7 +47,7 @@ class Batch:
         self._mirrors = Mirrors(connection, self._source, log, plan.tables)
         self._store = Store(connection, self._source, plan.tables, careful=careful)
         self._store.untrusted = self._mirrors.untrusted()
-        self._entities = EntityEvents(connection, plan.entities, self._store, renderer)
+        self._entities = EntityEvents(connection, plan.entities, self._store, renderer, self._topic)
 
     def messages(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """The events of these pieces, in order."""
@@ -189,8 +188,9 @@ class Batch:
         kind = piece.body.get("type")
         if kind in ("STARTED", "DATA_COLLECTIONS_RESOLVED"):
             return self._begin_snapshot(piece)
-        if kind == "TABLE_SCAN_COMPLETED" and piece.body.get("status") not in WHOLE_SCANS:
-            self._mirrors.doubt(str(piece.body.get("scanned_collection")))
+        if kind == "TABLE_SCAN_COMPLETED":
+            rows = str(piece.body.get("total_rows_scanned") or "0")
+            self._mirrors.scanned(str(piece.body.get("scanned_collection")), str(piece.body.get("status")), int(rows))
         if kind in ("ABORTED", "SKIPPED"):
             self._mirrors.end_snapshot(piece.offset, completed=False)
             return []

@@ -1,29 +1,23 @@
-"""Entity documents: compiled to SQL over the mirrors, read as they are before and after a transaction."""
+"""Entities compiled to SQL over the mirrors: their documents, the roots of a changed member, the indexes they need."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
 
-import msgspec
-import psycopg
 from psycopg import sql
 
-from cdc_consumer.decode import Change
-from cdc_consumer.store import WHOLE_ROW, Store
 from cdc_consumer.tables import TablePlan
-from wakestream import documents, events, exact_json
+from wakestream import documents
 from wakestream.capture import Entity, Member
 
-_keys = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_elements = msgspec.json.Decoder(list[msgspec.Raw])
+Chain = tuple[Member, ...]
+"""A member at its end, with those above it before it."""
 
-# In a subject a number stands with every digit that it has in the key.
-_subject_keys = msgspec.json.Decoder(dict[str, Any], float_hook=str)
+LONGEST_NAME = 63
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,26 +33,29 @@ class EntityPlan:
         return self.tables[self.entity.root]
 
     @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """Every member, with those above it."""
+        return tuple(self.entity.chains())
+
+    @cached_property
+    def watched_chains(self) -> tuple[Chain, ...]:
+        """Members whose changes may change a document: watched, as everything above them is."""
+        return tuple(chain for chain in self.chains if all(member.watch and member.columns for member in chain))
+
+    @cached_property
     def watched(self) -> frozenset[str]:
-        """Tables whose changes may change a document: the root's and those of to-one members."""
-        return frozenset({self.entity.root, *(m.table for m in self.entity.members if not m.many)})
+        """Tables whose changes may change a document."""
+        return frozenset({self.entity.root, *(chain[-1].table for chain in self.watched_chains)})
 
     @cached_property
     def involved(self) -> frozenset[str]:
         """Every table that a document shows."""
-        return frozenset({self.entity.root, *(m.table for m in self.entity.members)})
+        return self.entity.tables
 
     @cached_property
     def query(self) -> sql.Composed:
         """Documents for root keys (one JSON array): place from one, and the document as text."""
         key = self.root.key_columns
-        place = sql.SQL(", ").join(sql.Identifier(column.name) for column in key)
-        same = sql.SQL(" and ").join(
-            sql.SQL("{}.{} = x.{}").format(
-                self._alias(self.entity.name), sql.Identifier(c.name), sql.Identifier(c.name)
-            )
-            for c in key
-        )
         definitions = sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(c.name), documents.type_name(self.root.mirror_type(c))) for c in key
         )
@@ -68,203 +65,127 @@ class EntityPlan:
         ).format(
             document=documents.document(self.entity),
             definitions=definitions,
-            place=place,
+            place=sql.SQL(", ").join(sql.Identifier(column.name) for column in key),
             root=self.root.mirror,
-            alias=self._alias(self.entity.name),
-            same=same,
+            alias=sql.Identifier(self.entity.name),
+            same=documents.equal((self.entity.name, "x"), ((c.name, c.name) for c in key)),
             joins=documents.joins(self.entity, {label: plan.mirror for label, plan in self.tables.items()}),
         )
 
     @cached_property
-    def indexes(self) -> list[sql.Composed]:
-        """Indexes on the mirrors that finding the roots of a changed member needs."""
-        return [
-            sql.SQL("create index if not exists {} on {} ({})").format(
-                sql.Identifier(f"{self.root.table.name}_{'_'.join(m.columns)}_idx"[:63]),
-                self.root.mirror,
-                sql.SQL(", ").join(sql.Identifier(name) for name in m.columns),
-            )
-            for m in self.entity.members
-            if not m.many
-        ]
-
-    @cached_property
     def lost(self) -> tuple[str, ...]:
         """Paths that no document of this entity can hold."""
-        paths = list(self.root.lost)
-        for member in self.entity.members:
-            paths += [f"{member.name}.{name}" for name in self.tables[member.table].lost]
-        return tuple(paths)
+        return tuple(self._paths({label: plan.lost for label, plan in self.tables.items()}))
 
     @cached_property
     def untrusted(self) -> tuple[str, ...]:
         """Paths whose text somebody else wrote."""
-        paths = list(self.root.untrusted)
-        for member in self.entity.members:
-            paths += [f"{member.name}.{name}" for name in self.tables[member.table].untrusted]
-        return tuple(paths)
+        return tuple(self._paths({label: plan.untrusted for label, plan in self.tables.items()}))
 
-    def roots_of(self, member: Member) -> sql.Composed:
-        """Root keys by changed members (one JSON array of records): place from one, and the key."""
+    def _paths(self, columns: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+        """Where columns, listed by table, stand in a document."""
+        yield from _shown(columns[self.entity.root], self.entity.fields)
+        for chain in self.chains:
+            for name in _shown(columns[chain[-1].table], chain[-1].fields):
+                yield f"{path(chain)}.{name}"
+
+    def roots_of(self, chain: Chain) -> sql.Composed:
+        """Root keys by changed members at the end of a chain: the key, and the places from one of what led there.
+
+        Takes one JSON array of records with the columns by which the member is found, and the most keys to return.
+        """
+        member = chain[-1]
         plan = self.tables[member.table]
         record = sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(name), documents.type_name(plan.mirror_type(column)))
             for name in member.references
             if (column := plan.table.column(name)) is not None
         )
-        same = sql.SQL(" and ").join(
-            sql.SQL("r.{} = x.{}").format(sql.Identifier(own), sql.Identifier(other))
-            for own, other in zip(member.columns, member.references, strict=True)
-        )
         return sql.SQL(
-            "select x.wake__place, {key}::text from rows from (json_to_recordset(%s::json) as ({record}))"
-            " with ordinality as x({names}, wake__place) join {root} as r on {same}"
+            "select {key}::text, array_agg(x.wake__place) from rows from (json_to_recordset(%s::json) as ({record}))"
+            " with ordinality as x({names}, wake__place){joins} group by {grouped} limit %s"
         ).format(
-            key=self._key_object("r"),
+            key=self._key_object,
             record=record,
             names=sql.SQL(", ").join(sql.Identifier(name) for name in member.references),
-            root=self.root.mirror,
-            same=same,
+            joins=self._upwards("x", chain),
+            grouped=self._key_names,
         )
 
-    def all_roots(self, member: Member) -> sql.Composed:
-        """Root keys that have this member, after all its rows went away at once."""
-        has = sql.SQL(" and ").join(sql.SQL("r.{} is not null").format(sql.Identifier(c)) for c in member.columns)
-        return sql.SQL("select {}::text from {} as r where {}").format(self._key_object("r"), self.root.mirror, has)
-
-    def _key_object(self, alias: str) -> sql.Composed:
-        return sql.SQL("json_build_object({})").format(
-            sql.SQL(", ").join(
-                sql.SQL("{}, {}.{}").format(sql.Literal(c.name), sql.Identifier(alias), sql.Identifier(c.name))
-                for c in self.root.key_columns
-            )
+    def all_roots_of(self, chain: Chain) -> sql.Composed:
+        """Root keys that have this member, before all its rows go away at once; takes the most to return."""
+        return sql.SQL("select {key}::text from {mirror} as x{joins} group by {grouped} limit %s").format(
+            key=self._key_object,
+            mirror=self.tables[chain[-1].table].mirror,
+            joins=self._upwards("x", chain),
+            grouped=self._key_names,
         )
 
-    @staticmethod
-    def _alias(name: str) -> sql.Identifier:
-        return sql.Identifier(name)
+    def _upwards(self, lowest: str, chain: Chain) -> sql.Composed:
+        """Joins the rows above a member, from the lowest one that is known up to the root, `wake__0`."""
+        parts: list[sql.Composable] = []
+        below = lowest
+        for depth in range(len(chain) - 1, -1, -1):
+            above = f"wake__{depth}"
+            table = self.root if depth == 0 else self.tables[chain[depth - 1].table]
+            member = chain[depth]
+            same = documents.equal((above, below), zip(member.columns, member.references, strict=True))
+            parts.append(sql.SQL(" join {} as {} on {}").format(table.mirror, sql.Identifier(above), same))
+            below = above
+        return sql.Composed(parts)
+
+    @cached_property
+    def _key_object(self) -> sql.Composed:
+        pairs = (
+            sql.SQL("{}, {}").format(sql.Literal(c.name), sql.Identifier("wake__0", c.name))
+            for c in self.root.key_columns
+        )
+        return sql.SQL("json_build_object({})").format(sql.SQL(", ").join(pairs))
+
+    @cached_property
+    def _key_names(self) -> sql.Composed:
+        return sql.SQL(", ").join(sql.Identifier("wake__0", c.name) for c in self.root.key_columns)
+
+    @cached_property
+    def indexes(self) -> list[sql.Composed]:
+        """Indexes on the mirrors by which members are found, and the roots of a changed one."""
+        wanted: dict[tuple[str, tuple[str, ...]], None] = {}
+        for chain in self.chains:
+            member, above = chain[-1], chain[-2].table if len(chain) > 1 else self.entity.root
+            if member.columns:
+                wanted[member.table, member.references] = None
+            elif compared := _compared(documents.alias(chain), member.where or "", self.tables[member.table]):
+                wanted[member.table, compared] = None
+            if chain in self.watched_chains:
+                wanted[above, member.columns] = None
+        return [
+            _index(self.tables[label], columns)
+            for label, columns in wanted
+            if self.tables[label].table.key[: len(columns)] != columns
+        ]
 
 
-@dataclasses.dataclass(slots=True)
-class Touched:
-    """One root that a transaction may have changed."""
-
-    key: dict[str, Any]
-    text: str
-    """The key as a JSON object."""
-    rows: set[int] = dataclasses.field(default_factory=set[int])
-    """Places of the changes that touched it."""
+def path(chain: Iterable[Member]) -> str:
+    """Where a member stands in the document: `flight.aircraft`."""
+    return ".".join(member.name for member in chain)
 
 
-def touched(
-    plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, changes: Sequence[Change]
-) -> dict[str, Touched]:
-    """The roots that these changes may change, by subject; asked before the changes are applied.
-
-    A root that starts or stops to refer to a changed member is changed itself, so what the store knows now suffices.
-    """
-    found: dict[str, Touched] = {}
-
-    def add(text: str, place: int) -> None:
-        key = _keys.decode(text)
-        subject = events.subject(plan.entity.name, _subject_keys.decode(text))
-        found.setdefault(subject, Touched(key, exact_json.dump(key))).rows.add(place)
-
-    own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
-    if own:
-        for (place, _), text in zip(own, store.keys(plan.root, [c for _, c in own]), strict=True):
-            add(text, place)
-    for member in plan.entity.members:
-        if member.many:
-            continue
-        of_member = [(i, c) for i, c in enumerate(changes) if c.table == member.table]
-        for place, text in _roots(plan, member, connection, store, of_member):
-            add(text, place)
-    return found
+def _shown(columns: tuple[str, ...], fields: tuple[str, ...] | None) -> tuple[str, ...]:
+    return columns if fields is None else tuple(name for name in columns if name in fields)
 
 
-def _roots(
-    plan: EntityPlan,
-    member: Member,
-    connection: psycopg.Connection[Any],
-    store: Store,
-    changes: list[tuple[int, Change]],
-) -> Iterable[tuple[int, str]]:
-    """Place of the change and key of the root, for each root that refers to a changed member."""
-    truncates = [i for i, c in changes if c.op == "t"]
-    if truncates:
-        yield from ((truncates[0], text) for (text,) in connection.execute(plan.all_roots(member)).fetchall())
-    rows = [(i, c) for i, c in changes if c.op != "t"]
-    if not rows:
-        return
-    table = plan.tables[member.table]
-    records = [(i, k) for (i, _), k in zip(rows, store.keys(table, [c for _, c in rows]), strict=True)]
-    if set(member.references) != set(table.table.key):
-        records = _referenced(table, connection, rows)
-    if records:
-        listed = "[" + ",".join(text for _, text in records) + "]"
-        for place, text in connection.execute(plan.roots_of(member), (listed,)).fetchall():
-            yield records[place - 1][0], text
+def _compared(alias: str, where: str, plan: TablePlan) -> tuple[str, ...]:
+    """The columns of a list that its SQL compares with something for being equal, as far as that is plain to see."""
+    name = rf'(?:"{re.escape(alias)}"|\b{re.escape(alias)})\s*\.\s*"?(\w+)"?'
+    found = re.findall(rf"{name}\s*=(?![=>])", where) + re.findall(rf"(?<![<>!=])=\s*{name}", where)
+    known = [column.name for column in plan.shown]
+    return tuple(dict.fromkeys(each for each in found if each in known))
 
 
-def _referenced(
-    table: TablePlan, connection: psycopg.Connection[Any], rows: list[tuple[int, Change]]
-) -> list[tuple[int, str]]:
-    """Old and new images of members that are referred to by other columns than their key."""
-    listed = "[" + ",".join(c.key.decode() for _, c in rows) + "]"
-    old: list[tuple[int, str]] = [
-        (rows[place - 1][0], text) for place, text in connection.execute(table.present, (listed,)).fetchall()
-    ]
-    changed = [(i, c.after) for i, c in rows if c.after is not None]
-    new = connection.execute(table.show, ("[" + ",".join(after.decode() for _, after in changed) + "]",)).fetchall()
-    return old + [(i, text) for (i, _), (text,) in zip(changed, new, strict=True)]
-
-
-def read(plan: EntityPlan, connection: psycopg.Connection[Any], roots: Mapping[str, Touched]) -> dict[str, str]:
-    """The documents of these roots as they stand now, by subject; roots that do not exist are absent."""
-    subjects = list(roots)
-    if not subjects:
-        return {}
-    listed = "[" + ",".join(roots[subject].text for subject in subjects) + "]"
-    rows = connection.execute(plan.query, (listed,)).fetchall()
-    return {subjects[place - 1]: text for place, text in rows}
-
-
-def withhold_missing(plan: EntityPlan, store: Store, document: str) -> tuple[str, tuple[str, ...]]:
-    """The document without stored values that are not known, and their paths; everything else keeps its text."""
-    tables = [plan.root, *(plan.tables[member.table] for member in plan.entity.members)]
-    if not any(store.has_missing(table.label) for table in tables):
-        return document, ()
-    fields = _fields.decode(document)
-    paths = set(_withhold(plan.root, store, fields))
-    for member in plan.entity.members:
-        table, image = plan.tables[member.table], bytes(fields[member.name])
-        if member.many:
-            parts = [_withhold_text(table, store, bytes(each)) for each in _elements.decode(image)]
-            text, inner = (
-                b"[%s]" % b", ".join(part for part, _ in parts),
-                {name for _, names in parts for name in names},
-            )
-        else:
-            text, inner = _withhold_text(table, store, image)
-        if inner:
-            fields[member.name] = msgspec.Raw(text)
-            paths |= {f"{member.name}.{name}" for name in inner}
-    return (msgspec.json.encode(fields).decode(), tuple(sorted(paths))) if paths else (document, ())
-
-
-def _withhold_text(table: TablePlan, store: Store, image: bytes) -> tuple[bytes, frozenset[str]]:
-    if not image.startswith(b"{"):
-        return image, frozenset()
-    fields = _fields.decode(image)
-    names = _withhold(table, store, fields)
-    return (msgspec.json.encode(fields), names) if names else (image, names)
-
-
-def _withhold(table: TablePlan, store: Store, fields: dict[str, msgspec.Raw]) -> frozenset[str]:
-    """Remove a row's columns that are not known; returns their names."""
-    key = Store.key_of(table, fields)
-    names = store.missing(table.label, [key]).get(key, frozenset[str]()) - {WHOLE_ROW}
-    for name in names:
-        fields.pop(name, None)
-    return names
+def _index(plan: TablePlan, columns: tuple[str, ...]) -> sql.Composed:
+    name = "_".join((plan.table.name, *columns, "idx"))
+    if len(name.encode()) > LONGEST_NAME:
+        name = f"wake_{hashlib.sha256(name.encode()).hexdigest()[:40]}_idx"
+    return sql.SQL("create index if not exists {} on {} ({})").format(
+        sql.Identifier(name), plan.mirror, sql.SQL(", ").join(sql.Identifier(each) for each in columns)
+    )

@@ -19,6 +19,7 @@ from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 
 SETTLED_AT_ONCE = 2000  # waiting rows that one control record lets in
+WHOLE_SCANS = ("SUCCEEDED", "EMPTY")  # how Debezium says that it has read a table to its end
 
 
 @dataclasses.dataclass(slots=True)
@@ -37,6 +38,8 @@ class MirrorState:
     """Whether the snapshot reads every row, so that one it has not shown is gone."""
     snapshot_ended: int | None = None
     """Offset at which such a snapshot ended that is not settled yet."""
+    doubt: str | None = None
+    """Why the last snapshot that should have read it whole is not believed."""
 
 
 class _Gap(NamedTuple):
@@ -86,7 +89,7 @@ class Mirrors:
                 continue
             state = self._states[label]
             state.snapshot_from, state.snapshot_ended = offset, None
-            state.ahead, state.whole = ahead, whole
+            state.ahead, state.whole, state.doubt = ahead, whole, None
             state.snapshot = "fresh" if self._is_empty(plan) else "again"
             self._rows.forget(label)
             self._save(label)
@@ -120,11 +123,35 @@ class Mirrors:
         again = [label for label, s in states if s.snapshot == "again" and s.whole and not s.ahead]
         return self._rows.unseen(again)
 
-    def doubt(self, label: str) -> None:
-        """The snapshot that reads this table has given it up: it proves no row's absence and completes nothing."""
-        if label in self._states and self._is_read(label):
-            self._states[label].whole = False
-            self._save(label)
+    def scanned(self, label: str, status: str, rows: int) -> None:
+        """A snapshot has come to the end of a table, of which it says that it has read so many rows.
+
+        One that has given the table up, or that has read more than it has shown, proves no row's absence and
+        completes nothing: it has to be taken again.
+        """
+        if label not in self._states or not self._is_read(label) or not self._states[label].whole:
+            return
+        if status not in WHOLE_SCANS:
+            self._doubt(label, f"Debezium gave the table up: {status}")
+        elif (shown := self._shown(label)) is not None and rows > shown:
+            self._doubt(label, f"Debezium has read {rows} rows and sent {shown}")
+
+    def _shown(self, label: str) -> int | None:
+        """How many rows a snapshot that reads ahead can have shown; None where that is not known.
+
+        What it read and did not send was changed meanwhile, and is known by that change.
+        """
+        state, plan = self._states[label], self._tables[label]
+        if not state.ahead or not plan.settings.mirror:
+            return None
+        if state.snapshot == "again":
+            return self._rows.count(label)
+        row = self._connection.execute(sql.SQL("select count(*) from {}").format(plan.mirror)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _doubt(self, label: str, reason: str) -> None:
+        self._states[label].whole, self._states[label].doubt = False, reason
+        self._save(label)
 
     def end_snapshot(self, offset: int, *, completed: bool) -> dict[str, int]:
         """The running snapshot ends; returns the tables that it made complete at once, and where it had begun."""
@@ -137,6 +164,8 @@ class Mirrors:
                 continue
             if completed and state.whole:
                 whole[label] = state.snapshot_from or 0
+            if not completed:
+                state.doubt = None  # a person has ended it
             self._finish(label, completed=completed and state.whole)
         return whole
 
@@ -171,7 +200,7 @@ class Mirrors:
         state.snapshot_from = state.snapshot = state.snapshot_ended = None
         state.ahead, state.whole = False, True
         if completed:
-            state.complete, state.log = True, self._log
+            state.complete, state.log, state.doubt = True, self._log, None
         self._rows.forget(label)
         self._save(label)
 
@@ -212,7 +241,7 @@ class Mirrors:
 
     def _load(self) -> None:
         rows = self._connection.execute(
-            'select "table", complete, log, snapshot_from, snapshot, ahead, whole, snapshot_ended'
+            'select "table", complete, log, snapshot_from, snapshot, ahead, whole, snapshot_ended, doubt'
             " from wake.mirror_state where source = %s",
             (self._source,),
         ).fetchall()
@@ -230,10 +259,11 @@ class Mirrors:
         state = self._states[label]
         self._connection.execute(
             'insert into wake.mirror_state (source, "table", complete, log, snapshot_from, snapshot, ahead,'
-            ' whole, snapshot_ended) values (%s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict (source, "table")'
+            " whole, snapshot_ended, doubt) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            ' on conflict (source, "table")'
             " do update set complete = excluded.complete, log = excluded.log, snapshot_from = excluded.snapshot_from,"
             " snapshot = excluded.snapshot, ahead = excluded.ahead, whole = excluded.whole,"
-            " snapshot_ended = excluded.snapshot_ended",
+            " snapshot_ended = excluded.snapshot_ended, doubt = excluded.doubt",
             (self._source, label, *dataclasses.astuple(state)),
         )
 

@@ -45,6 +45,13 @@ class SnapshotRows:
             'delete from wake.snapshot_row where source = %s and "table" = %s', (self._source, label)
         )
 
+    def count(self, label: str) -> int:
+        """How many rows the snapshot has shown, or a change has touched while it read."""
+        row = self._connection.execute(
+            'select count(*) from wake.snapshot_row where source = %s and "table" = %s', (self._source, label)
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
     def waiting(self, labels: Sequence[str], limit: int) -> list[Change]:
         """The first rows that wait, in a fixed order."""
         rows = self._connection.execute(

@@ -144,9 +144,7 @@ class DriftGuard:
     ) -> tuple[dict[str, Entity], dict[str, str]]:
         """The entities that the schema still allows, and those that it does not, with the reason."""
         entities = {
-            name: entity
-            for name, entity in newest.capture.entities.items()
-            if changed.isdisjoint({entity.root, *(member.table for member in entity.members)})
+            name: entity for name, entity in newest.capture.entities.items() if changed.isdisjoint(entity.tables)
         }
         suspended: dict[str, str] = {}
         with databases.ledger_reader(self._loaded, purpose="guard") as trial:

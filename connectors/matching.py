@@ -114,7 +114,7 @@ class _Counting:
 
     def _of_entity(self, source: Attached, name: str) -> Rows | None:
         entity = source.capture.entities[name]
-        labels = [entity.root, *(member.table for member in entity.members)]
+        labels = sorted(entity.tables)
         if not self._is_mirrored(source, labels):
             return None
         tables = {label: _mirror(source, label) for label in labels}

@@ -105,14 +105,22 @@ class SnapshotRun:
             if (rows, state) != before:
                 moved = time.monotonic()
                 yield Progress(name, state, rows, tuple(done), moved - began)
-            elif time.monotonic() - moved > PATIENCE:
+                continue
+            self._restart_failed()
+            if time.monotonic() - moved > PATIENCE:
                 raise TransientError(
                     f"nothing was heard of snapshot {name} for {PATIENCE:g} s; `wake status` shows whether the"
                     " connector runs, and `wake guard` settles the snapshot when it ends"
                 )
 
+    def _restart_failed(self) -> None:
+        """What the guard does too, so that no guard is needed."""
+        with Connect(self._loaded.config.connect.url) as client:
+            if client.status_now(topics.connector(self._source)).failure is not None:
+                client.restart(topics.connector(self._source))
+
     def _settle(self) -> None:
-        """What the guard does too, so that no guard is needed; the consumer is."""
+        """What the guard does too; the consumer is needed."""
         settling = Settling(self._loaded.config.kafka, self._source, self._open)
         deadline = time.monotonic() + PATIENCE
         with ledger_setup.session(self._loaded, "snapshot") as connection, databases.asking("the ledger"):
@@ -122,6 +130,7 @@ class SnapshotRun:
                         f"the snapshot is read, and the consumer of {self._source} has not come to its end:"
                         " does `wake consume` run? `wake guard` settles it then"
                     )
+                self._restart_failed()
                 time.sleep(LOOK)
 
     def _open(self) -> databases.Connection:

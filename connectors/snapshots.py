@@ -1,4 +1,9 @@
-"""Snapshots while a source is streamed: signals to Debezium, and the control record that settles what they read."""
+"""Snapshots while a source is streamed: signals to Debezium, and the control record that settles what they read.
+
+Where a transaction ends while Debezium begins to read a table, two of its threads read over one connection: its task
+may fail, a table may be given up, rows may be read twice. A snapshot that shows signs of that is not believed, and
+asked for again.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,7 @@ from wakestream.errors import RefusedError
 Order = Literal["stop-snapshot", "pause-snapshot", "resume-snapshot"]
 
 RESEND = 10.0  # seconds until control records are sent again that seem to have had no effect
+AGAIN = (5.0, 15.0, 30.0, 60.0, 600.0)  # seconds until a snapshot that is not believed is asked for again
 ROWS_A_RECORD = 2000  # about as many waiting rows one control record lets in
 MOST_RECORDS = 100  # at once
 _UNREADABLE = re.compile(r"""\s|(?:^|\.)["'`\[]""")
@@ -92,9 +98,34 @@ class Settling:
         self._ended = -1
         self._until = 0
         self._sent_at: float | None = None
+        self._asked = 0
+        self._ask_at: float | None = None
 
     def look(self, ledger: psycopg.Connection[Any]) -> bool:
         """Do what can be done now; whether everything is settled."""
+        return self._settle(ledger) and self._ask_again(ledger)
+
+    def _ask_again(self, ledger: psycopg.Connection[Any]) -> bool:
+        """Ask for the snapshots again that are not believed; whether there are none."""
+        query = (
+            'select array_agg("table" order by "table") from wake.mirror_state'
+            " where source = %s and doubt is not null and snapshot_from is null"
+        )
+        row = ledger.execute(query, (self._source,)).fetchone()
+        doubted = row[0] if row else None
+        if not doubted:
+            if not is_read(ledger, self._source):
+                self._asked, self._ask_at = 0, None
+            return True
+        if self._ask_at is None:
+            self._ask_at = time.monotonic() + (AGAIN[0] if self._asked else 0.0)
+        if time.monotonic() >= self._ask_at:
+            signal(self._config, self._source, doubted)
+            self._asked += 1
+            self._ask_at = time.monotonic() + AGAIN[min(self._asked, len(AGAIN) - 1)]
+        return False
+
+    def _settle(self, ledger: psycopg.Connection[Any]) -> bool:
         row = ledger.execute(
             'select max(m.snapshot_ended), min(p."commit") from wake.mirror_state m'
             " join wake.source_position p using (source) where m.source = %s",

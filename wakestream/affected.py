@@ -57,25 +57,27 @@ class _Looking:
         """Entities whose joins or SQL read it."""
         for name, entity in self._revision.capture.entities.items():
             where = [*self._joins(entity), *self._entity_sql(entity)]
-            tables = [entity.root, *(member.table for member in entity.members)]
-            if not self._column and self._table in tables:
+            if not self._column and self._table in entity.tables:
                 where = ["table"]
             for part in where:
                 yield f"entity `{name}` ({part})"
 
     def _joins(self, entity: Entity) -> Iterator[str]:
-        for member in entity.members:
-            own = entity.root == self._table and self._column in member.columns
-            if own or (member.table == self._table and self._column in member.references):
-                yield member.name
+        for chain in entity.chains():
+            member, parent = chain[-1], chain[-2].table if len(chain) > 1 else entity.root
+            above = parent == self._table and self._column in member.columns
+            own = member.table == self._table and self._column in (*member.references, *(member.fields or ()))
+            if above or own:
+                yield ".".join(each.name for each in chain)
+        if entity.root == self._table and self._column in (entity.fields or ()):
+            yield "fields"
 
     def _entity_sql(self, entity: Entity) -> Iterator[str]:
-        tables = [entity.root, *(member.table for member in entity.members)]
-        if self._table not in tables or not self._column:
+        if self._table not in entity.tables or not self._column:
             return
-        for member in entity.members:
-            if self._names(f"{member.where or ''} {member.order or ''}"):
-                yield member.name
+        for chain in entity.chains():
+            if self._names(f"{chain[-1].where or ''} {chain[-1].order or ''}"):
+                yield ".".join(each.name for each in chain)
         for computed in entity.computed:
             if self._names(computed.sql):
                 yield computed.name
@@ -93,18 +95,14 @@ class _Looking:
 
     def _reads(self, trigger: CompiledTrigger, reads: Iterable[str]) -> bool:
         entity = self._revision.capture.entities.get(trigger.subject) if trigger.settings.entity else None
-        members = {member.name: member.table for member in entity.members} if entity else {}
         root = entity.root if entity else trigger.subject
         for read in reads:
             first, *rest = read.split(".")
-            if first == "key":
-                table = root
-            elif first not in _IMAGES:
+            if first != "key" and first not in _IMAGES:
                 continue
-            elif rest and rest[0] in members:
-                table, rest = members[rest[0]], rest[1:]
-            else:
-                table = root
+            table = root
+            if first != "key" and entity is not None:
+                table, rest = _reached(entity, rest)
             if table == self._table and (not self._column or (rest and rest[0] == self._column)):
                 return True
         return False
@@ -132,7 +130,7 @@ class _Looking:
         found: set[str] = set()
         for trigger in self._config.triggers.values():
             entity = self._revision.capture.entities.get(trigger.entity or "")
-            tables = [entity.root, *(member.table for member in entity.members)] if entity else []
+            tables = entity.tables if entity else frozenset[str]()
             if trigger.table == f"{self._source}.{self._table}" or self._table in tables:
                 found.add(trigger.agent)
         return found
@@ -162,6 +160,14 @@ def _expressions(trigger: CompiledTrigger) -> Iterator[tuple[str, set[str]]]:
             yield f"action `{name}` (bind {argument})", set(_unchosen(bind.reads, lists))
         if not isinstance(action.approval, str):
             yield f"action `{name}` (approval)", set(_unchosen(action.approval.reads, lists))
+
+
+def _reached(entity: Entity, path: list[str]) -> tuple[str, list[str]]:
+    """The table to whose row a path of a document leads, and what is left of the path."""
+    table, members = entity.root, entity.members
+    while path and (member := next((each for each in members if each.name == path[0]), None)) is not None:
+        table, members, path = member.table, member.members, path[1:]
+    return table, path
 
 
 def _unchosen(reads: Iterable[str], lists: dict[str, str]) -> Iterator[str]:

@@ -6,12 +6,25 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import msgspec
 import psycopg
 
 from wakestream.catalogue import Catalogue
+
+Form = Literal["text", "unscaled", "days", "time_ms", "time_us", "timestamp_ms", "timestamp_us"]
+"""How the values of a column come where somebody else's connector writes them; `text` is how ours does."""
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """A connector that somebody else runs, as far as reading what it writes needs."""
+
+    connector: str
+    """Its name in Kafka Connect."""
+    topics: dict[str, str]
+    """By `schema.table`."""
 
 
 class CapturedTable(msgspec.Struct, frozen=True):
@@ -23,6 +36,10 @@ class CapturedTable(msgspec.Struct, frozen=True):
     mirror: bool = True
     withheld: tuple[str, ...] = ()
     """Columns that came or were renamed later, and that nobody has allowed to be shown."""
+    lost: tuple[str, ...] = ()
+    """Columns whose values an adopted connector does not give whole."""
+    forms: dict[str, Form] = {}
+    """Of an adopted connector: the columns whose form depends on its settings."""
 
     @property
     def hidden(self) -> frozenset[str]:
@@ -36,18 +53,29 @@ class CapturedTable(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A resolved member of an entity."""
+    """A resolved member of an entity, or of another member."""
 
     name: str
     table: str
     many: bool = False
     columns: tuple[str, ...] = ()
-    """To-one: the root's columns of the foreign key."""
+    """Columns of the row above it by which it is found; none where it is found by `where` alone."""
     references: tuple[str, ...] = ()
-    """To-one: the member's columns they point to, in the same order."""
+    """Its own columns that equal them, in the same order."""
     where: str | None = None
     order: str | None = None
     limit: int | None = None
+    fields: tuple[str, ...] | None = None
+    """The columns that are shown, the key's among them; all, where it is None."""
+    watch: bool = True
+    """Whether a change of it changes the document; never of one that is found by `where` alone."""
+    fan_out: int = 10_000
+    """How many documents one transaction may change through it."""
+    key: tuple[str, ...] = ()
+    """The primary key of its table, which orders what `order` leaves open."""
+    pick: bool = False
+    """Whether several rows may be found though one is shown: the first."""
+    members: tuple[Member, ...] = ()
 
 
 class Computed(msgspec.Struct, frozen=True):
@@ -66,6 +94,25 @@ class Entity(msgspec.Struct, frozen=True):
     root: str
     members: tuple[Member, ...] = ()
     computed: tuple[Computed, ...] = ()
+    fields: tuple[str, ...] | None = None
+    """The root's columns that are shown, the key's among them; all, where it is None."""
+    max_size: int = 256 * 1024
+    """Bytes that a document may have."""
+
+    def chains(self) -> Iterator[tuple[Member, ...]]:
+        """Every member at its end, with those above it before it; what is above stands first."""
+        return _chains((), self.members)
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """Every table that a document shows."""
+        return frozenset({self.root, *(chain[-1].table for chain in self.chains())})
+
+
+def _chains(above: tuple[Member, ...], members: Iterable[Member]) -> Iterator[tuple[Member, ...]]:
+    for member in members:
+        yield (*above, member)
+        yield from _chains((*above, member), member.members)
 
 
 class Capture(msgspec.Struct, frozen=True):
@@ -79,6 +126,8 @@ class Capture(msgspec.Struct, frozen=True):
     """The name of the control record in the change log from which on this is in force; empty: at once."""
     suspended: dict[str, str] = {}
     """Entities that the schema no longer allows, with the reason."""
+    adopted: Adopted | None = None
+    """Whose topics are read in the place of a change log of ours."""
 
 
 class Revision(msgspec.Struct, frozen=True):

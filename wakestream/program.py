@@ -180,7 +180,7 @@ def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], pr
 
 
 def _complete(revision: Revision, entity: Entity) -> bool:
-    tables = [entity.root, *(member.table for member in entity.members)]
+    tables = entity.tables
     return all(revision.catalogue.table(table) is not None for table in tables)
 
 

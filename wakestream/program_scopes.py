@@ -14,19 +14,26 @@ def table_scope(catalogue: Catalogue, captured: capture.Capture, table: str) -> 
 
 def entity_scope(catalogue: Catalogue, captured: capture.Capture, entity: capture.Entity) -> Scope:
     """What a trigger on an entity sees: the root's columns, the members by name, what is computed."""
-    root = _row(catalogue, captured, entity.root)
-    fields: dict[str, Node] = dict(root.fields)
-    for member in entity.members:
-        element = _row(catalogue, captured, member.table)
+    image = _row(catalogue, captured, entity.root, entity.fields, entity.members)
+    computed = {computed.name: condition_scope.scalar_named(computed.type) for computed in entity.computed}
+    document = Document({**image.fields, **computed}, entity.name, image.withheld)
+    return condition_scope.trigger_scope(document, condition_scope.key_of(_table(catalogue, entity.root)))
+
+
+def _row(
+    catalogue: Catalogue,
+    captured: capture.Capture,
+    table: str,
+    shown: tuple[str, ...] | None,
+    members: tuple[capture.Member, ...],
+) -> Document:
+    """A row of a document, with the members below it."""
+    row = condition_scope.document_of(_table(catalogue, table), without=_withheld(captured, table))
+    fields: dict[str, Node] = {name: node for name, node in row.fields.items() if shown is None or name in shown}
+    for member in members:
+        element = _row(catalogue, captured, member.table, member.fields, member.members)
         fields[member.name] = ListOf(element) if member.many else element
-    for computed in entity.computed:
-        fields[computed.name] = condition_scope.scalar_named(computed.type)
-    image = Document(fields, entity.name, root.withheld)
-    return condition_scope.trigger_scope(image, condition_scope.key_of(_table(catalogue, entity.root)))
-
-
-def _row(catalogue: Catalogue, captured: capture.Capture, table: str) -> Document:
-    return condition_scope.document_of(_table(catalogue, table), without=_withheld(captured, table))
+    return Document(fields, row.label, row.withheld)
 
 
 def _withheld(captured: capture.Capture, table: str) -> frozenset[str]:

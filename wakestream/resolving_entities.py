@@ -20,6 +20,9 @@ from wakestream.config.models import Include
 from wakestream.program_problems import Problems
 from wakestream.resolving_tables import first_withheld
 
+LONGEST_NAME = 63
+"""Bytes of a name in PostgreSQL."""
+
 
 def resolve_entity(
     name: str,
@@ -38,12 +41,12 @@ def resolve_entity(
     resolver = _Resolver(name, config, source, catalogue, tables, root, problems)
     if not resolver.check_names() or not resolver.mirrored(("entities", name, "root"), label):
         return None
-    members = [resolver.member(member, include) for member, include in config.entities[name].include.items()]
-    if not all(members):
+    members = resolver.members((), root, config.entities[name].include)
+    if members is None:
         return None
-    # Lists last: their `where` may then speak of every single member, wherever it stands in the file.
-    found = sorted((member for member in members if member is not None), key=lambda member: member.many)
-    entity = Entity(name, label, tuple(found))
+    settings = config.entities[name]
+    shown = resolver.shown(("entities", name, "fields"), root, settings.fields)
+    entity = Entity(name, label, members, (), shown, settings.max_size)
     return _with_sql(entity, config, catalogue, tables, connection, problems)
 
 
@@ -81,11 +84,69 @@ class _Resolver:
         self.problems.add(path, f"{label} has `mirror: false`, and documents come from mirrors; remove that")
         return False
 
-    def member(self, name: str, include: Include) -> Member | None:
+    def members(self, above: KeyPath, parent: Table, includes: Mapping[str, Include]) -> tuple[Member, ...] | None:
+        """The members of one row, or None with their problems noted; `above` are the names of the members over it.
+
+        Lists stand last: their `where` may then speak of every single member, wherever it stands in the file.
+        """
+        found = [self._member((*above, name), parent, include) for name, include in includes.items()]
+        if not all(found):
+            return None
+        return tuple(sorted((member for member in found if member is not None), key=lambda member: member.many))
+
+    def shown(self, path: KeyPath, table: Table, fields: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """The columns to show: the key's, then those that were named; problems are noted."""
+        if fields is None:
+            return None
+        names = [column.name for column in table.columns]
+        hidden = self.tables[table.label].hidden
+        for place, name in enumerate(fields):
+            if name not in names:
+                self.problems.add((*path, place), f"{table.label} has no column `{name}`{nearest(name, names)}")
+            elif name in hidden:
+                self.problems.add((*path, place), f"`{name}` of {table.label} is excluded; remove it here")
+        return tuple(dict.fromkeys((*table.key, *fields)))
+
+    def _member(self, names: KeyPath, parent: Table, include: Include) -> Member | None:
         """One member, or None with its problem noted."""
-        path: KeyPath = ("entities", self.entity, "include", name)
+        path = self._path(names)
+        name = str(names[-1])
+        table = self._table(path, parent, name, include)
+        if table is None or not self._has_free_names(path, names, table, include):
+            return None
+        equal = self._equal(path, parent, table, name, include)
+        if equal is None or not self._may_use(path, parent, table, *equal):
+            return None
+        members = self.members(names, table, include.include)
+        if members is None:
+            return None
+        watch = include.watch if include.watch is not None else not include.many
+        return Member(
+            name,
+            table.label,
+            many=include.many,
+            columns=equal[0],
+            references=equal[1],
+            where=include.where,
+            order=include.order,
+            limit=include.limit,
+            fields=self.shown((*path, "fields"), table, include.fields),
+            watch=watch and bool(equal[0]),
+            fan_out=include.fan_out,
+            key=table.key,
+            pick=not include.many and bool(include.match) and not set(table.key) <= set(equal[1]),
+            members=members,
+        )
+
+    def _path(self, names: KeyPath) -> KeyPath:
+        path: KeyPath = ("entities", self.entity)
+        for name in names:
+            path = (*path, "include", name)
+        return path
+
+    def _table(self, path: KeyPath, parent: Table, name: str, include: Include) -> Table | None:
         where = (*path, "table") if include.table else path
-        label = include.table or f"{self.root.schema}.{name}"
+        label = include.table or f"{parent.schema}.{name}"
         captured = self.config.sources[self.source].tables
         if label not in captured:
             if set(difflib.get_close_matches(label, captured, n=1)) - set(self.tables):
@@ -96,54 +157,86 @@ class _Resolver:
         table = self.catalogue.table(label)
         if table is None or label not in self.tables or not self.mirrored(where, label):
             return None
+        return table
+
+    def _has_free_names(self, path: KeyPath, names: KeyPath, table: Table, include: Include) -> bool:
+        """Whether the names below a member are not its columns', and its alias is one for PostgreSQL."""
+        alias = "__".join(str(name) for name in names)
+        if len(alias) > LONGEST_NAME:
+            self.problems.add(path, f"`{alias}` is too long a name for SQL; choose shorter names")
+            return False
+        taken = [name for name in include.include if table.column(name) is not None]
+        for name in taken:
+            self.problems.add((*path, "include", name), f"`{name}` is a column of {table.label}; choose another name")
+        return not taken
+
+    def _equal(
+        self, path: KeyPath, parent: Table, table: Table, name: str, include: Include
+    ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """The parent's columns and the member's own that are equal; None with the problem noted."""
+        if include.is_free:
+            return (), ()
+        if include.match:
+            return self._matched(path, parent, table, include.match)
         if include.many:
-            if include.via is not None:
-                self.problems.add((*path, "via"), "`via` belongs to single members; a list is found by `where`")
-                return None
-            return Member(name, label, many=True, where=include.where, order=include.order, limit=include.limit)
-        return self._one(name, path, include.via, table)
+            key = self._foreign_key(path, include, table, parent, name)
+            return None if key is None else (key.references, key.columns)
+        key = self._foreign_key(path, include, parent, table, name)
+        return None if key is None else (key.columns, key.references)
 
-    def _one(self, name: str, path: KeyPath, via: str | None, table: Table) -> Member | None:
-        key = self._foreign_key(path, via, table)
-        if key is None:
-            return None
-        own = first_withheld(self.tables[self.root.label], key.columns)
-        other = first_withheld(self.tables[table.label], key.references)
-        if own or other:
-            owner, column = (self.root, own) if own else (table, other)
-            if column in owner.key:
-                return None  # That a key's column is withheld has been noted.
-            label = owner.label
+    def _matched(
+        self, path: KeyPath, parent: Table, table: Table, match: Mapping[str, str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        good = True
+        for own, other in match.items():
+            for owner, column in ((table, own), (parent, other)):
+                if owner.column(column) is None:
+                    names = [each.name for each in owner.columns]
+                    self.problems.add(
+                        (*path, "match", own), f"{owner.label} has no column `{column}`{nearest(column, names)}"
+                    )
+                    good = False
+        return (tuple(match.values()), tuple(match)) if good else None
+
+    def _may_use(
+        self, path: KeyPath, parent: Table, table: Table, columns: tuple[str, ...], references: tuple[str, ...]
+    ) -> bool:
+        """Whether the columns by which the member is found are neither excluded nor masked."""
+        own = first_withheld(self.tables[parent.label], columns)
+        other = first_withheld(self.tables[table.label], references)
+        if not (own or other):
+            return True
+        owner, column = (parent, own) if own else (table, other)
+        if column not in owner.key:  # That a key's column is withheld has been noted.
             self.problems.add(
-                path, f"the foreign key {key.name} needs {label}.{column}, which is excluded or masked; remove that"
+                path, f"the member is found by {owner.label}.{column}, which is excluded or masked; remove that"
             )
-            return None
-        return Member(name, table.label, columns=key.columns, references=key.references)
+        return False
 
-    def _foreign_key(self, path: KeyPath, via: str | None, table: Table) -> ForeignKey | None:
-        known = [key for key in self.root.foreign_keys if key.table == table.label]
+    def _foreign_key(self, path: KeyPath, include: Include, of: Table, to: Table, name: str) -> ForeignKey | None:
+        """The foreign key of one table to another that the member follows."""
+        via, known = include.via, [key for key in of.foreign_keys if key.table == to.label]
         if not known:
+            hint = "`match`, or `where`," if include.many else "`match`, or `many: true` with `where` and `limit: 1`,"
             self.problems.add(
-                path,
-                f"{self.root.label} has no foreign key to {table.label}; "
-                "use `many: true` with `where` and `limit: 1`, or remove the member",
+                path, f"{of.label} has no foreign key to {to.label}; use {hint} or remove the member `{name}`"
             )
             return None
         if via is None:
             if len(known) == 1:
                 return known[0]
             listed = ", ".join(f"`via: {_shortest(key)}`" for key in known)
-            self.problems.add(path, f"{self.root.label} has several foreign keys to {table.label}: write {listed}")
+            self.problems.add(path, f"{of.label} has several foreign keys to {to.label}: write {listed}")
             return None
         chosen = [key for key in known if via == key.name] or [key for key in known if via in key.columns]
         if len(chosen) == 1:
             return chosen[0]
-        names = [name for key in known for name in (key.name, *key.columns)]
+        names = [each for key in known for each in (key.name, *key.columns)]
         problem = (
-            f"`{via}` is in several foreign keys to {table.label}; name the constraint: "
+            f"`{via}` is in several foreign keys to {to.label}; name the constraint: "
             + ", ".join(f"`{key.name}`" for key in chosen)
             if chosen
-            else f"no foreign key `{via}` from {self.root.label} to {table.label}{nearest(via, names)}"
+            else f"no foreign key `{via}` from {of.label} to {to.label}{nearest(via, names)}"
         )
         self.problems.add((*path, "via"), problem)
         return None
@@ -151,6 +244,12 @@ class _Resolver:
 
 def _shortest(key: ForeignKey) -> str:
     return key.columns[0] if len(key.columns) == 1 else key.name
+
+
+def _include(includes: Mapping[str, Include], chain: tuple[Member, ...]) -> Include:
+    """What the file says of the last of these members."""
+    found = includes[chain[0].name]
+    return found if len(chain) == 1 else _include(found.include, chain[1:])
 
 
 def _with_sql(
@@ -163,7 +262,8 @@ def _with_sql(
 ) -> Entity | None:
     """The entity with its SQL tried and the types of its computed fields, or None with problems noted."""
     trial = resolving_sql.Trial(entity, catalogue, tables, connection, problems)
-    good = [trial.check_list(member) for member in entity.members if member.many]
+    includes = config.entities[entity.name].include
+    good = [trial.check_member(chain, matched=bool(_include(includes, chain).match)) for chain in entity.chains()]
     if not all(good):
         return None
     computed: list[Computed] = []

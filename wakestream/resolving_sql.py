@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -56,13 +56,20 @@ class Trial:
     connection: psycopg.Connection[Any]
     problems: Problems
 
-    def check_list(self, member: Member) -> bool:
-        """Whether a list's `where` and `order` work; each problem is noted with its place."""
-        path: KeyPath = ("entities", self.entity.name, "include", member.name)
+    def check_member(self, chain: tuple[Member, ...], *, matched: bool) -> bool:
+        """Whether a member's `match` (if it has one), `where` and `order` work; each problem is noted with its place."""
+        path: KeyPath = ("entities", self.entity.name)
+        for each in chain:
+            path = (*path, "include", each.name)
+        member = chain[-1]
+        bare = msgspec.structs.replace(member, where=None, order=None)
         without_order = msgspec.structs.replace(member, order=None)
+        if matched and not self._runs((*path, "match"), "", (*chain[:-1], bare)):
+            return False
         parts = [("where", member.where or "", without_order), ("order", member.order or "", member)]
         for part, text, tried in parts:
-            if text and not (self._repeatable((*path, part), text) and self._runs((*path, part), text, tried)):
+            where = (*path, part)
+            if text and not (self._repeatable(where, text) and self._runs(where, text, (*chain[:-1], tried))):
                 return False
         return True
 
@@ -78,10 +85,9 @@ class Trial:
         only = sql.SQL("select ({}) from {}").format(documents.operators_sql(text), self._from())
         return self._try(path, text, only)
 
-    def _runs(self, path: KeyPath, text: str, member: Member) -> bool:
-        """Whether the document can be put together with this list as its last member."""
-        at = [each.name for each in self.entity.members].index(member.name)
-        entity = msgspec.structs.replace(self.entity, members=(*self.entity.members[:at], member))
+    def _runs(self, path: KeyPath, text: str, chain: tuple[Member, ...]) -> bool:
+        """Whether the document can be put together with this member as its only one that may be wrong."""
+        entity = msgspec.structs.replace(self.entity, members=tuple(_only(self.entity.members, chain)))
         query = sql.SQL("select {} from {}").format(documents.document(entity), self._from(entity))
         return self._try(path, text, query) is not None
 
@@ -127,7 +133,7 @@ class Trial:
 
     @property
     def _involved(self) -> list[str]:
-        return sorted({self.entity.root, *(member.table for member in self.entity.members)})
+        return sorted(self.entity.tables)
 
     @cached_property
     def _names(self) -> dict[str, sql.Identifier]:
@@ -167,6 +173,15 @@ class Trial:
             "select count(*) > 0 and not bool_or(provolatile = 'i') from pg_proc where proname = %s", (function,)
         ).fetchone()
         return row is not None and bool(row[0])
+
+
+def _only(members: Iterable[Member], chain: tuple[Member, ...]) -> Iterator[Member]:
+    """The single members, of which SQL may speak everywhere, and those of the chain, as they stand there."""
+    for member in members:
+        if chain and member.name == chain[0].name:
+            yield msgspec.structs.replace(chain[0], members=tuple(_only(member.members, chain[1:])))
+        elif not member.many and not member.pick:
+            yield msgspec.structs.replace(member, members=tuple(_only(member.members, ())))
 
 
 def _fickle(text: str, volatile: Callable[[str], bool]) -> Iterator[tuple[str, int]]:

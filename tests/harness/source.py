@@ -22,6 +22,7 @@ from connectors.connect import Connect
 from connectors.databases import Address
 from tests.harness.context import ContextLog
 from tests.harness.stack import drop_database
+from tests.harness.tending import Tending
 from tests.harness.waiting import eventually
 from wakestream import capture, inspection, kafka, ledger, secrets_file, topics
 from wakestream.capture import Capture, CapturedTable, Entity
@@ -138,11 +139,11 @@ class AttachedSource:
 
     def settle_snapshots(self) -> None:
         """What the guard does for snapshots that have read ahead of the log, until it is done."""
-        settling = snapshots.Settling(self.config.kafka, self.name, self.connect)
+        tending = Tending(self.config, self.name, self.connect)
         read = "select from wake.mirror_state where source = %s and snapshot_from is not null"
         with self.ledger() as connection:
             eventually(
-                lambda: settling.look(connection) and connection.execute(read, (self.name,)).fetchone() is None,
+                lambda: tending.look(connection) and connection.execute(read, (self.name,)).fetchone() is None,
                 "the end of the snapshot in the context",
             )
 

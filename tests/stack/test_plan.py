@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connectors import databases, matching, snapshots
+from connectors import databases, matching
 from connectors.apply import apply, planning
 from connectors.detach import detach
 from localstack import Stack
@@ -29,6 +29,7 @@ from tests.harness import older
 from tests.harness.context import ContextLog
 from tests.harness.processes import ConsumerProcess
 from tests.harness.stack import REPOSITORY, SourceDatabase
+from tests.harness.tending import Tending
 from tests.harness.waiting import eventually
 from tests.stack.attaching import Attachable, attachable
 from wakestream import topics
@@ -176,15 +177,13 @@ def consuming(airline: Attachable) -> Generator[None]:
 def wait_mirrored(airline: Attachable, loaded: Loaded) -> None:
     """Until every table's mirror is whole, settling what incremental snapshots have read."""
     source = airline.source
-    settling = snapshots.Settling(
-        loaded.config.kafka, source, lambda: databases.capture(loaded, source, purpose="test")
-    )
+    tending = Tending(loaded.config, source, lambda: databases.capture(loaded, source, purpose="test"))
     wanted = set(loaded.config.sources[source].tables)
     query = 'select "table" from wake.mirror_state where source = %s and complete'
     with airline.ledger() as ledger:
         eventually(
             lambda: (
-                settling.look(ledger) and {label for (label,) in ledger.execute(query, (source,)).fetchall()} == wanted
+                tending.look(ledger) and {label for (label,) in ledger.execute(query, (source,)).fetchall()} == wanted
             ),
             f"whole mirrors of {sorted(wanted)}",
         )
@@ -193,14 +192,12 @@ def wait_mirrored(airline: Attachable, loaded: Loaded) -> None:
 def wait_no_gap(airline: Attachable, loaded: Loaded) -> None:
     """Until the one gap that was declared is closed."""
     source = airline.source
-    settling = snapshots.Settling(
-        loaded.config.kafka, source, lambda: databases.capture(loaded, source, purpose="test")
-    )
+    tending = Tending(loaded.config, source, lambda: databases.capture(loaded, source, purpose="test"))
     query = "select state, tables from wake.gap where source = %s"
     with airline.ledger() as ledger:
         eventually(
             lambda: (
-                settling.look(ledger) and ledger.execute(query, (source,)).fetchall() == [("closed", ["public.flight"])]
+                tending.look(ledger) and ledger.execute(query, (source,)).fetchall() == [("closed", ["public.flight"])]
             ),
             "the end of the gap",
         )

@@ -9,11 +9,6 @@ from wakestream.config.document import KeyPath
 
 # Path patterns with `*` for any name; what the setting will do, so that the refusal is understood.
 LATER: dict[tuple[str, ...], str] = {
-    ("sources", "*", "adopt"): "reading a connector that somebody else runs",
-    ("entities", "*", "include", "*", "watch"): "watched to-many members",
-    ("entities", "*", "include", "*", "include"): "nested members",
-    ("entities", "*", "include", "*", "fields"): "a choice of fields",
-    ("entities", "*", "include", "*", "match"): "members matched without a foreign key",
     ("triggers", "*", "hold"): "conditions that must last",
     ("triggers", "*", "absent"): "events that did not happen",
     ("triggers", "*", "debounce"): "bursts that become one decision",

@@ -112,6 +112,8 @@ class Source(Section):
     """One operational database."""
 
     capture: SecretStr
+    adopt: str | None = Field(default=None, min_length=1)
+    """A connector that somebody else runs, by its name in Kafka Connect: its topics are read, it is never changed."""
     admin: SecretStr | None = None
     guard: SlotPolicy = SlotPolicy()
     new_columns: Literal["withhold", "include"] | None = None
@@ -127,30 +129,56 @@ class Source(Section):
 
 
 class Include(Section):
-    """A member of an entity: one related row, or a list of them."""
+    """A member of an entity or of another member: one related row, or a list of them."""
 
     table: str | None = None
     via: str | None = None
+    """The foreign key, by its constraint's name or a column, where there are several."""
+    match: dict[str, str] = {}
+    """Columns of the member that equal columns of the row above it, where no foreign key says so."""
     many: bool = False
     where: str | None = None
+    """Of lists: SQL over the document's rows; alone it replaces the foreign key."""
     order: str | None = None
     limit: int | None = Field(default=None, ge=1, le=1000)
+    fields: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """The columns that are shown, besides the key's; all by itself."""
+    watch: bool | None = None
+    """Whether a change of the member changes the document; by itself for single rows, not for lists."""
+    fan_out: int = Field(default=10_000, ge=1)
+    """How many documents one transaction may change through this member."""
+    include: dict[Name, Include] = {}
 
     @model_validator(mode="after")
     def _many_has_its_clauses(self) -> Include:
-        if self.many and (self.where is None or self.limit is None or self.table is None):
-            raise ValueError("a member with `many: true` needs `table`, `where` and `limit`")
-        if not self.many and (self.where or self.order or self.limit):
-            raise ValueError("`where`, `order` and `limit` belong to members with `many: true`")
+        if self.many and self.limit is None:
+            raise ValueError("a member with `many: true` needs a `limit`")
+        if not self.many and (self.where or self.limit):
+            raise ValueError("`where` and `limit` belong to members with `many: true`")
+        if self.order and not self.many and not self.match:
+            raise ValueError("`order` belongs to members with `many: true` or `match`: a foreign key finds one row")
+        if self.via and self.match:
+            raise ValueError("`via` follows a foreign key and `match` stands instead of one: give one of them")
+        if self.watch and self.is_free:
+            raise ValueError("only members found by equal columns can be watched; use `match`, or remove `watch`")
         return self
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is found by `where` alone."""
+        return self.many and self.where is not None and not self.match and self.via is None
 
 
 class Entity(Section):
     """A root row with the rows related to it."""
 
     root: str
+    fields: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """The root's columns that are shown, besides the key's; all by itself."""
     include: dict[Name, Include] = {}
     compute: dict[Name, str] = {}
+    max_size: Annotated[int, BeforeValidator(parse_size), Field(ge=1024, le=8 * 2**20)] = 256 * 2**10
+    """Bytes that a document may have; a larger one becomes a dead letter."""
 
 
 class Trigger(Section):

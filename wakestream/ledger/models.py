@@ -123,6 +123,8 @@ class MirrorState(Base):
     """Whether the snapshot reads every row, so that one it has not shown is gone."""
     snapshot_ended: Mapped[int | None]
     """Offset at which such a snapshot ended, whose rows wait for the log to pass that moment."""
+    doubt: Mapped[str | None]
+    """Why the last snapshot that should have read it whole cannot be believed: it is asked for again."""
 
 
 class MissingValue(Base):
@@ -144,6 +146,28 @@ class SnapshotRow(Base):
     subject: Mapped[str] = mapped_column(primary_key=True)
     image: Mapped[str | None]
     """What waits to be told; null when the store held it already or a change has told it since."""
+
+
+class AdoptedPosition(Base):
+    """How far each topic of an adopted connector is read, and what is read next; beside the source's position."""
+
+    __tablename__ = "adopted_position"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    inputs: Mapped[dict[str, Any]]
+    """By topic: its id, its table, the next offset of each partition, the LSN of its table's last snapshot."""
+    stretch: Mapped[dict[str, Any] | None]
+    """What is read next, written down before anything of it is published; null once it is applied."""
+
+
+class AdoptedRow(Base):
+    """The LSN of a key's last change in an adopted connector's topics: what is not above it was sent before."""
+
+    __tablename__ = "adopted_row"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    table: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """The key as a JSON object; empty for truncates of the table."""
+    lsn: Mapped[int]
 
 
 class Gap(Base):

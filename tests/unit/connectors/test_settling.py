@@ -1,0 +1,67 @@
+"""Snapshots that are not believed are asked for again, neither at once for ever nor never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from connectors import snapshots
+from connectors.snapshots import Settling
+from tests.unit.connectors.source_server import MakeDatabase, make_database, source_server
+from wakestream import ledger
+from wakestream.config.models import Kafka
+
+__all__ = ["make_database", "source_server"]
+
+SOURCE = "airline"
+
+
+class World:
+    """A ledger with one table that is not believed, a clock, and what was asked of Debezium."""
+
+    def __init__(self, ledger: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ledger = ledger
+        self.now = 1000.0
+        self.asked: list[tuple[float, list[str]]] = []
+        monkeypatch.setattr(snapshots.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(snapshots, "signal", self._signal)
+        self.settling = Settling(Kafka(bootstrap_servers="nowhere:1"), SOURCE, lambda: ledger)
+
+    def _signal(self, _config: Kafka, _source: str, labels: list[str]) -> None:
+        self.asked.append((self.now, labels))
+
+    def doubt(self, table: str, why: str | None) -> None:
+        self.ledger.execute(
+            'insert into wake.mirror_state (source, "table", complete, doubt) values (%s, %s, true, %s)'
+            ' on conflict (source, "table") do update set doubt = excluded.doubt',
+            (SOURCE, table, why),
+        )
+
+    def looks(self, seconds: float) -> list[float]:
+        """One look a second; when something was asked for."""
+        start, before = self.now, len(self.asked)
+        while self.now < start + seconds:
+            self.settling.look(self.ledger)
+            self.now += 1.0
+        return [at - start for at, _ in self.asked[before:]]
+
+
+def test_what_is_not_believed_is_asked_for_again_more_and_more_rarely(
+    make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_database("")
+    ledger.migrate(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        world = World(connection, monkeypatch)
+        assert world.settling.look(connection)
+        world.doubt("public.seat", "Debezium has read 4 rows and sent 3")
+        world.doubt("public.flight", None)
+        assert not world.settling.look(connection)
+        assert world.looks(120.0) == [15.0, 45.0, 105.0]
+        assert [labels for _, labels in world.asked] == [["public.seat"]] * 4
+        world.doubt("public.seat", None)
+        assert world.settling.look(connection)
+        world.doubt("public.seat", "Debezium gave the table up: SQL_EXCEPTION")
+        assert world.looks(1.0) == [0.0]
