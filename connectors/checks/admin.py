@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from connectors.checks.finding import Finding, finding
-from connectors.checks.remedies import quoted
+from connectors.checks.remedies import own_role, quoted
 from connectors.checks.subject import Subject
 from connectors.databases import Connection
 from wakestream.config.models import Config, SqlAction
@@ -71,14 +71,15 @@ def connection(config: Config, name: str, session: Connection) -> Iterator[Findi
     """A role that actions run as: what it may too much, and whether it may what its statements do."""
     of = f"connections.{name}"
     row: Any = session.execute(
-        "select current_user, rolsuper, rolreplication, rolcreaterole, rolcreatedb, rolbypassrls"
-        " from pg_roles where rolname = current_user"
+        "select current_user, rolsuper, rolreplication, rolcreaterole, rolcreatedb, rolbypassrls,"
+        " oid = 10 or rolname = 'postgres' from pg_roles where rolname = current_user"
     ).fetchone()
-    user, *has = row
+    user, *has, bootstrap = row
     powers = [power for power, given in zip(_POWERS, has, strict=True) if given]
     if powers:
         evidence = f"actions run as {user}, which has {', '.join(powers)}; what its statements do is enough"
         remedy = f"alter role {quoted(user)} {' '.join(f'no{power}' for power in powers)};"
+        remedy = own_role(user, of) if bootstrap else remedy
         yield finding("roles.connection_powers", of, evidence, remedy)
     for action_name, action in config.actions.items():
         if isinstance(action, SqlAction) and action.connection == name:

@@ -7,7 +7,7 @@ from typing import Any
 
 from connectors import databases
 from connectors.checks.finding import Finding, finding
-from connectors.checks.remedies import quoted
+from connectors.checks.remedies import own_role, quoted
 from connectors.checks.subject import Subject
 from connectors.databases import Connection
 from wakestream import ledger
@@ -51,15 +51,16 @@ def _lookups(loaded: Loaded) -> Iterator[Finding]:
     with session as reader:
         row: Any = reader.execute(
             "select current_user, rolsuper, rolcreaterole, rolcreatedb, rolreplication,"
-            " exists (select from pg_namespace where nspname = 'wake' and has_schema_privilege(oid, 'create'))"
-            " from pg_roles where rolname = current_user"
+            " exists (select from pg_namespace where nspname = 'wake' and has_schema_privilege(oid, 'create')),"
+            " oid = 10 or rolname = 'postgres' from pg_roles where rolname = current_user"
         ).fetchone()
-    user, *powers, owns = row
+    user, *powers, owns, bootstrap = row
     names = ("superuser", "createrole", "createdb", "replication")
     has = [name for name, power in zip(names, powers, strict=True) if power]
     if has:
         evidence = f"{user}, as which lookups run, has {', '.join(has)}; it only reads the context store"
         remedy = f"alter role {quoted(user)} {' '.join(f'no{name}' for name in has)};"
+        remedy = own_role(user, "ledger.lookups") if bootstrap else remedy
         yield finding("ledger.lookups_powers", "ledger.lookups", evidence, remedy)
     elif owns:
         evidence = f"{user}, as which lookups run, may change the ledger's own tables"

@@ -17,6 +17,11 @@ def literal(text: str) -> str:
     return sql.Literal(text).as_string(None).strip()
 
 
+def own_role(user: str, where: str) -> str:
+    """What to do about a role that may too much and is others' too: leave it alone."""
+    return f"none: leave {user} as it is; name a role of its own in {where}, which `wake roles` prints the SQL of"
+
+
 def replication(service: Service, role: str) -> str:
     """How this role is allowed to replicate."""
     if service.replication_role:

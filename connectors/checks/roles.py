@@ -28,6 +28,8 @@ class _Role(NamedTuple):
     """Seconds until its password is no longer valid."""
     member: bool
     """Of a role that may replicate in its place."""
+    bootstrap: bool
+    """Whether it came with the server."""
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
@@ -37,8 +39,8 @@ def examine(subject: Subject) -> Iterator[Finding]:
             subject,
             "select rolsuper, rolreplication, rolcreaterole, rolcreatedb, rolconnlimit,"
             " extract(epoch from rolvaliduntil - clock_timestamp())::float8,"
-            " exists (select from pg_roles r where r.rolname = any(%s) and pg_has_role(current_user, r.oid, 'member'))"
-            " from pg_roles where rolname = current_user",
+            " exists (select from pg_roles r where r.rolname = any(%s) and pg_has_role(current_user, r.oid, 'member')),"
+            " oid = 10 or rolname = 'postgres' from pg_roles where rolname = current_user",
             ([subject.service.replication_role],),
         )
     )
@@ -46,7 +48,8 @@ def examine(subject: Subject) -> Iterator[Finding]:
     yield from reading(subject)
     if role.superuser:
         evidence = f"{subject.user} is a superuser; REPLICATION and SELECT are enough"
-        yield finding("roles.superuser", subject.of("capture"), evidence, f"alter role {subject.role} nosuperuser;")
+        remedy = _own(subject, role) or f"alter role {subject.role} nosuperuser;"
+        yield finding("roles.superuser", subject.of("capture"), evidence, remedy)
     else:
         yield from _too_much(subject, role)
     yield from _sessions(subject, role)
@@ -104,7 +107,7 @@ def _too_much(subject: Subject, role: _Role) -> Iterator[Finding]:
     powers = [word for word, has in (("createrole", role.createrole), ("createdb", role.createdb)) if has]
     if powers:
         evidence = f"{subject.user} has {' and '.join(powers)}, which reading never needs"
-        remedy = f"alter role {subject.role} {' '.join(f'no{word}' for word in powers)};"
+        remedy = _own(subject, role) or f"alter role {subject.role} {' '.join(f'no{word}' for word in powers)};"
         yield finding("roles.powers", subject.of("capture"), evidence, remedy)
     for label, (table, _) in subject.existing().items():
         grants = _write_grants(subject, table)
@@ -114,7 +117,7 @@ def _too_much(subject: Subject, role: _Role) -> Iterator[Finding]:
                 "roles.writes",
                 subject.of(label),
                 f"{subject.user} may {', '.join(verbs)} {label}, and only ever reads it",
-                _revocation(table, grants),
+                _own(subject, role) or _revocation(table, grants),
             )
 
 
@@ -146,16 +149,25 @@ def _sessions(subject: Subject, role: _Role) -> Iterator[Finding]:
     if short:
         listed = ", ".join(f"{name} = {value} ms" for name, value in sorted(short.items()))
         evidence = f"sessions of {subject.user} have {listed}, which would end a longer snapshot or an idle session"
-        remedy = "\n".join(f"alter role {subject.role} set {name} = 0;" for name in sorted(short))
+        remedy = _own(subject, role) or "\n".join(
+            f"alter role {subject.role} set {name} = 0;" for name in sorted(short)
+        )
         yield finding("roles.timeouts", subject.of("capture"), evidence, remedy)
     if role.expires is not None and role.expires < SOON:
         evidence = f"the password of {subject.user} expires in {span(max(0.0, role.expires))}"
-        remedy = f"alter role {subject.role} valid until 'infinity';"
+        remedy = _own(subject, role) or f"alter role {subject.role} valid until 'infinity';"
         yield finding("roles.expires", subject.of("capture"), evidence, remedy)
     if 0 <= role.limit < SESSIONS:
         evidence = f"{subject.user} may have {role.limit} sessions at a time; {SESSIONS} are needed"
-        remedy = f"alter role {subject.role} connection limit -1;"
+        remedy = _own(subject, role) or f"alter role {subject.role} connection limit -1;"
         yield finding("roles.connection_limit", subject.of("capture"), evidence, remedy)
+
+
+def _own(subject: Subject, role: _Role) -> str | None:
+    """The remedy for a role that was only lent: one given on the command line, or one that came with the server."""
+    if subject.source and not role.bootstrap:
+        return None
+    return remedies.own_role(subject.user, f"sources.{subject.source or '<source>'}.capture")
 
 
 def _row(subject: Subject, query: str, values: Any = None) -> Any:

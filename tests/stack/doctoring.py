@@ -99,7 +99,7 @@ class Patient:
                     "tables": self.tables,
                 }
             },
-            "connections": {"ops": self.url("ops")},
+            "connections": {"ops": self.urls.get("ops", self.url("ops"))},
             "actions": {
                 "cancel": {
                     "kind": "sql",

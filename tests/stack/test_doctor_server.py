@@ -11,9 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from connectors import doctor
 from connectors.checks import server as checks
+from connectors.checks.finding import Finding
 from tests.harness.server import Server
 from tests.stack.doctoring import SOURCE, Case, Patient, go_through, only, patient
 
@@ -176,6 +178,24 @@ def test_a_database_before_there_is_a_file(one: Patient) -> None:
     assert [each.id for each in doctor.examine_url(one.url("cap"))] == ["tables.no_key"]
     (refused,) = doctor.examine_url("postgresql://cap:wrong@127.0.0.1:1/x")
     assert (refused.id, refused.object) == ("server.unreachable", "server")
+
+
+def test_a_role_that_was_lent_is_never_altered(one: Patient) -> None:
+    def said(found: list[Finding]) -> dict[str, str]:
+        return {each.id: each.remedy for each in found if each.group == "roles"}
+
+    own = "none: leave {} as it is; name a role of its own in {}, which `wake roles` prints the SQL of"
+    superuser = one.server.url(one.database)
+    role = conninfo.conninfo_to_dict(superuser)["user"]
+    assert said(doctor.examine_url(superuser)) == {"roles.superuser": own.format(role, "sources.<source>.capture")}
+    one.urls["capture"] = superuser
+    assert said(one.findings()) == {"roles.superuser": own.format(role, "sources.air.capture")}
+    one.urls["ops"] = superuser
+    assert said(one.findings())["roles.connection_powers"] == own.format(role, "connections.ops")
+    one.execute("alter role cap createdb connection limit 2\ngrant insert on flight to cap")
+    lent = said(doctor.examine_url(one.url("cap")))
+    assert lent.keys() == {"roles.powers", "roles.writes", "roles.connection_limit"}
+    assert set(lent.values()) == {own.format("cap", "sources.<source>.capture")}
 
 
 @contextmanager
