@@ -261,3 +261,59 @@ def plain_json(value: Any) -> str:
 def lsn(position: int) -> str:
     """PostgreSQL's way to write a position in the WAL."""
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
+class StorePosition(View, frozen=True, kw_only=True):
+    """The place in the change log at which the context store stands."""
+
+    log: int
+    offset: int
+    commit: str | None
+    """The LSN of the last applied commit, as `X/Y`."""
+    clock: datetime | None
+    """The source's time there."""
+
+
+class StoredRow(View, frozen=True, kw_only=True):
+    """A row as the context store has it."""
+
+    source: str
+    table: str
+    key: Json
+    row: Json | None
+    """Null where the store has no such row."""
+    missing: list[str]
+    """Columns whose value is not known; `*` where nothing of the row is."""
+    complete: bool
+    """Whether the table's mirror holds every row, so that one that is not there does not exist."""
+    gaps: list[str]
+    """Reasons of the open gaps that the table lies behind."""
+    position: StorePosition
+
+
+class Difference(View, frozen=True, kw_only=True):
+    """A row that is not the same in the source and in the store."""
+
+    key: Json
+    how: str
+    """`differs`, `absent` (in the source only) or `surplus` (in the store only)."""
+    columns: list[str]
+    """Which of them differ."""
+
+
+class Verified(View, frozen=True, kw_only=True):
+    """What a comparison of one table with its source came to."""
+
+    source: str
+    table: str
+    state: str
+    """`same`, `differs`, `unsettled`, or why it was not compared: `incomplete`, `not mirrored`."""
+    rows: int
+    """How many rows the source has."""
+    differing: list[Difference]
+    unsettled: list[Json]
+    """Keys of rows that changed too often to be compared."""
+    missing: int
+    """Values that the store does not know, which count as no difference."""
+    position: StorePosition
+    """Where the store stood at the end."""
