@@ -13,12 +13,14 @@ from wakestream.errors import EventError
 from wakestream.events import Cause
 
 
-def letter(connection: psycopg.Connection[Any], topic: str, piece: Piece, *, subject: str = "") -> None:
+def letter(
+    connection: psycopg.Connection[Any], topic: str, piece: Piece, *, subject: str = "", partition: int = 0
+) -> None:
     """Keep what could not be processed, once, however often it is read."""
     connection.execute(
         'insert into wake.dead_letter (stage, kind, reason, topic, "partition", "offset", digest, subject)'
-        " values ('consumer', %s, %s, %s, 0, %s, %s, %s) on conflict do nothing",
-        (piece.reason, piece.detail or piece.reason, topic, piece.offset, piece.digest, subject),
+        " values ('consumer', %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        (piece.reason, piece.detail or piece.reason, topic, partition, piece.offset, piece.digest, subject),
     )
 
 

@@ -32,6 +32,9 @@ SIMPLE_KEYS = {"int2", "int4", "int8", "text", "varchar", "uuid", "enum", "bool"
 
 TEMPORAL = {"date", "timestamp", "timestamptz"}
 
+# Stands in an image for a value that could not be read from what an adopted connector wrote: no text holds a NUL.
+UNKNOWN = b'"\\u0000"'
+
 
 def null_may_hide(column: Column) -> bool:
     """Whether Debezium prints null for values that are not NULL.

@@ -97,6 +97,8 @@ def _may_be_outside(plan: TablePlan, image: dict[str, msgspec.Raw], name: str) -
 
 def _readable(column: Column, text: bytes) -> bytes | None:
     """The field as PostgreSQL reads it, or None when its value is lost."""
+    if text == columns.UNKNOWN:
+        return None
     if text == _NULL:
         return None if columns.null_may_hide(column) else text
     if column.array and _is_array_of_arrays(column, text):

@@ -15,6 +15,7 @@ import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from cdc_consumer import measures, mirror_tables, position, start
+from cdc_consumer.adopted_session import AdoptedSession
 from cdc_consumer.collect import Collector, Piece, is_border, is_revision
 from cdc_consumer.cycle import Cycle
 from cdc_consumer.plan import Plan
@@ -88,7 +89,8 @@ class SourceConsumer:
             connection.commit()
             consumer = kafka.reader(self._config.kafka, f"consume-{self._source}")
             try:
-                yield Session(self._config, self._source, connection, consumer, self._stop, self._held).cycles()
+                kind = Session if self._config.sources[self._source].adopt is None else AdoptedSession
+                yield kind(self._config, self._source, connection, consumer, self._stop, self._held).cycles()
             finally:
                 consumer.close()
 

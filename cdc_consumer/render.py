@@ -45,7 +45,7 @@ Draft = Callable[[int, int], Message]
 class Place:
     """What all events of one piece say alike, written once."""
 
-    __slots__ = ("id", "outside", "piece", "position", "row_tail", "snapshot", "time", "words")
+    __slots__ = ("id", "lsn", "outside", "piece", "position", "row_tail", "snapshot", "time", "words")
 
     def __init__(self, source: str, log: int, piece: Piece) -> None:
         commit, tx = ("null", "null") if piece.commit is None else (str(piece.commit), str(piece.tx))
@@ -57,6 +57,8 @@ class Place:
         self.position = f',"position":{{"log":{log},"offset":{piece.offset},"seq":'
         self.row_tail = f',"commit":{commit},"tx":{tx},"order":'
         self.outside = f'{self.row_tail}null,"lsn":null}}'
+        self.lsn = "null"
+        """Of all its rows, where they are outside of a transaction."""
 
     def row_id(self, order: int | None, seq: int) -> str:
         """The id of a row's event."""
@@ -95,7 +97,7 @@ class Renderer:
         changed = "null" if op in "cd" or before is None or after is None else dumps(_changed(before, after))
         subject, quoted = said.subject(row.key)
         of_log = place.piece.commit is not None
-        order, lsn = (change.order, change.lsn or "null") if of_log else ("null", "null")
+        order, lsn = (change.order, change.lsn or "null") if of_log else ("null", place.lsn)
         identifier = change.order if of_log else seq
         words = place.words.get((said.label, op)) or said.words(place, op)
         value = (
@@ -109,9 +111,9 @@ class Renderer:
         """The event of a truncate, for every partition."""
         label, change = row.plan.label, row.change
         value = (
-            self._head(place, f"{place.id}.{change.order}", "table.truncated", label, label)
+            self._head(place, place.row_id(change.order, seq), "table.truncated", label, label)
             + '"op":"truncate","key":null,"before":null,"after":null,"changed":null,"missing":[],"untrusted":[]'
-            f'{place.position}{seq},"of":{of}{place.row_tail}{change.order},"lsn":{change.lsn or "null"}}}'
+            f'{place.position}{seq},"of":{of}{place.row_tail}{change.order or "null"},"lsn":{change.lsn or "null"}}}'
             f',"snapshot":false,"cause":{cause}}}}}'
         )
         return Message(label, value, None)

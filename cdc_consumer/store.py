@@ -331,6 +331,28 @@ class Store:
             (*place, sorted(row.missing_after)),
         )
 
+    def doubt(self, plan: TablePlan, keys: Sequence[str]) -> None:
+        """What the mirror has of these rows may be newer or older than it should: it is shown, and never a `before`."""
+        self._doubt(plan, sql.SQL("unnest(%s::text[])"), list(keys))
+
+    def doubt_all(self, plan: TablePlan) -> None:
+        """The same of every row that the mirror has."""
+        if plan.settings.mirror:
+            rows = sql.SQL("(select {} from {} m)").format(plan.stored_key, plan.mirror)
+            self._doubt(plan, rows)
+
+    def _doubt(self, plan: TablePlan, subjects: sql.Composable, *parameters: Any) -> None:
+        self._with_missing.add(plan.label)
+        self._connection.execute(
+            sql.SQL(
+                'insert into wake.missing_value as v (source, "table", subject, columns)'
+                " select %s, %s, x.subject, %s from {} as x(subject)"
+                ' on conflict (source, "table", subject) do update set columns ='
+                " array(select distinct unnest(v.columns || excluded.columns) order by 1)"
+            ).format(subjects),
+            (self._source, plan.label, [WHOLE_ROW], *parameters),
+        )
+
     def _forget_missing(self, plan: TablePlan, rows: list[Row]) -> None:
         self._connection.execute(
             'delete from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',

@@ -56,7 +56,7 @@ class TablePlan:
         return tuple(
             column
             for column in self.table.columns
-            if column.name not in self.settings.hidden and not mirroring.is_lost(column)
+            if column.name not in self.settings.hidden and not self._is_lost(column)
         )
 
     @cached_property
@@ -68,7 +68,10 @@ class TablePlan:
     def lost(self) -> tuple[str, ...]:
         """Columns that are in no image and named `missing` in each."""
         hidden = self.settings.hidden
-        return tuple(c.name for c in self.table.columns if c.name not in hidden and mirroring.is_lost(c))
+        return tuple(c.name for c in self.table.columns if c.name not in hidden and self._is_lost(c))
+
+    def _is_lost(self, column: Column) -> bool:
+        return mirroring.is_lost(column) or column.name in self.settings.lost
 
     @cached_property
     def nulls_for_toast(self) -> frozenset[str]:
@@ -131,12 +134,14 @@ class TablePlan:
             needles += [b'"+', b'"-', b'"0000-']
         if any(column.array for column in self.shown):
             needles += [b"[null", b'"[L']
+        if self.settings.forms:
+            needles.append(columns.UNKNOWN)
         return (*needles, *(_null_field(c) for c in self.shown if columns.null_may_hide(c)))
 
     @cached_property
     def _suspicious(self) -> re.Pattern[bytes]:
         patterns = [re.escape(form.encode()) for form in self.placeholder_forms.values()]
-        patterns += [_FAR_YEAR, _ARRAY_OF_ARRAYS]
+        patterns += [_FAR_YEAR, _ARRAY_OF_ARRAYS, re.escape(columns.UNKNOWN)]
         patterns += [re.escape(_null_field(c)) for c in self.shown if columns.null_may_hide(c)]
         return re.compile(b"|".join(patterns))
 

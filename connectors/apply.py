@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import psycopg
 
 from connectors import (
+    adopted_plan,
+    adoption,
     connector_config,
     connector_setup,
     databases,
@@ -23,6 +25,8 @@ from connectors import (
     publication,
     script,
 )
+from connectors.adopted_plan import AdoptedPlan
+from connectors.adoption import Adoption
 from connectors.connect import Connect
 from connectors.connector_config import PLACEHOLDER
 from connectors.source_plan import Attached, SourcePlan
@@ -119,15 +123,20 @@ class _Planner:
     options: Options
     program: Program | None = None
     refusals: list[str] = field(default_factory=list[str])
+    adopted: dict[str, Adoption] = field(default_factory=dict[str, Adoption])
 
     def plan(self) -> Plan:
         first = list(ledger_setup.steps(self.loaded, self.ledger))
         sources = self._examine_all()
-        plans = [self._source_plan(source) for source in sources]
+        plans = [
+            self._adopted_plan(source) if source.name in self.adopted else self._source_plan(source)
+            for source in sources
+        ]
         steps = [*first, *(step for plan in plans for step in plan.steps())]
         for plan in plans:
-            self._judge(plan)
-        parts = (script.of(plan.source, plan.before, plan.after) for plan in plans)
+            if isinstance(plan, SourcePlan):
+                self._judge(plan)
+        parts = (script.of(plan.source, plan.before, plan.after) for plan in plans if isinstance(plan, SourcePlan))
         return Plan(
             steps=tuple(steps),
             notes=tuple(note for plan in plans for note in plan.notes),
@@ -150,17 +159,29 @@ class _Planner:
         reader = self.stack.enter_context(databases.capture(self.loaded, name))
         labels = self.loaded.config.sources[name].tables
         previous = ledger_setup.newest_revision(self.ledger, name)
-        connector = connector_setup.find(self.client, name)
+        adopts = self.loaded.config.sources[name].adopt
+        connector = adoption.require(self.client, name, adopts) if adopts else connector_setup.find(self.client, name)
         placeholder = previous.capture.placeholder if previous else (connector or {}).get(PLACEHOLDER)
         with databases.asking(f"source {name}, reading its catalogue"):
             catalogue = inspection.read_catalogue(reader, name, labels)
             resolved = resolving.examine(
                 self.loaded, name, catalogue, reader, problems, ledger=trial, placeholder=placeholder, previous=previous
             )
+            if adopts:
+                judged = adoption.judge(adopts, connector or {}, catalogue, resolved.tables, reader)
+                self.adopted[name] = judged
+                return Attached(name, reader, catalogue, judged.capture(resolved), previous, connector, None)
             published = publication.find(reader, name)
         return Attached(name, reader, catalogue, resolved, previous, connector, published)
 
+    def _adopted_plan(self, source: Attached) -> AdoptedPlan:
+        adopted_plan.refuse_change(source, adopts=True)
+        judged = self.adopted[source.name]
+        adopted_plan.refuse(source, judged)
+        return AdoptedPlan(self.loaded, self.ledger, source, judged)
+
     def _source_plan(self, source: Attached) -> SourcePlan:
+        adopted_plan.refuse_change(source, adopts=False)
         admin = None if self.options.assume_database else databases.admin(self.loaded, source.name)
         if admin is not None:
             self.stack.enter_context(admin)

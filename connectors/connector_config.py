@@ -43,13 +43,17 @@ _READING = {
     # Joining the signals' group takes several polls: at the default of 5 s a signal waits for half a minute.
     "signal.poll.interval.ms": "500",
 }
-_VALUES = {
+MODES = {
     "decimal.handling.mode": "string",
     "time.precision.mode": "isostring",
     "interval.handling.mode": "string",
     "binary.handling.mode": "base64",
     "hstore.handling.mode": "json",
     "include.unknown.datatypes": "true",
+}
+"""The form in which values come."""
+_VALUES = {
+    **MODES,
     **{
         f"{side}.{name}": value
         for side in ("key.converter", "value.converter")

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from wakestream.config import Loaded, reveal
 from wakestream.config.loading import nearest
-from wakestream.errors import ConfigurationError, FatalError, TransientError, WakeError
+from wakestream.errors import ConfigurationError, FatalError, RefusedError, TransientError, WakeError
 
 CONNECT_TIMEOUT = 10  # seconds
 STATEMENT_TIMEOUT = 30_000  # milliseconds
@@ -49,6 +49,17 @@ def require_source(loaded: Loaded, source: str) -> None:
     sources = loaded.config.sources
     if source not in sources:
         raise ConfigurationError(f"no source `{source}` in {loaded.document.path}{nearest(source, sources)}")
+
+
+def require_own(loaded: Loaded, source: str, what: str) -> None:
+    """Raises `RefusedError` for a source whose connector, slot and publication are somebody else's."""
+    require_source(loaded, source)
+    adopted = loaded.config.sources[source].adopt
+    if adopted is not None:
+        raise RefusedError(
+            f"source {source} adopts connector `{adopted}`, which is never changed: {what} is for its owner to do."
+            f" `wake doctor {source}` says what is wrong with it, and which of its settings would mend that"
+        )
 
 
 def end_of_wal(connection: Connection) -> int:

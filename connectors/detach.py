@@ -17,19 +17,31 @@ from wakestream.config import Loaded, reveal
 from wakestream.errors import RefusedError
 
 CONNECT_PATIENCE = 20.0  # seconds for a worker that is away or busy
-_STORE_TABLES = ("source_position", "mirror_state", "missing_value", "snapshot_row", "guard_state", "drift")
+_STORE_TABLES = (
+    *("source_position", "mirror_state", "missing_value", "snapshot_row", "guard_state", "drift"),
+    *("adopted_position", "adopted_row"),
+)
 
 
 def detach(loaded: Loaded, source: str, *, with_topics: bool = False, report: Report = tell_nobody) -> list[str]:
     """Remove connector, offsets, slot, publication, secrets and the context store of a source; returns what was done.
 
+    Of an adopted source it is the context store alone: everything else is somebody else's.
     What is gone already is passed over, so it may be repeated until it succeeds. Runs, actions and their history stay.
     """
     databases.require_source(loaded, source)
     done: list[str] = []
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_setup.locked(reveal(loaded.config.ledger.url), report))
-        for what in _steps(loaded, source, ledger, stack, with_topics=with_topics):
+        adopted = loaded.config.sources[source].adopt is not None
+        if adopted:
+            _require_adopted(ledger, source)
+        steps = (
+            _ours(loaded, source, ledger, with_topics=with_topics, adopted=True)
+            if adopted
+            else _steps(loaded, source, ledger, stack, with_topics=with_topics)
+        )
+        for what in steps:
             report(what)
             done.append(what)
     return done
@@ -49,12 +61,30 @@ def _steps(
     yield from _drop_publication(loaded, source, reader, stack)
     if secrets_setup.remove(Path(loaded.config.connect.secrets), source):
         yield f"removed {source}.user and {source}.password from {loaded.config.connect.secrets}"
+    yield from _ours(loaded, source, ledger, with_topics=with_topics, adopted=False)
+    _verify(reader, source)
+
+
+def _ours(
+    loaded: Loaded, source: str, ledger: psycopg.Connection, *, with_topics: bool, adopted: bool
+) -> Iterator[str]:
+    """What of a source is in our own ledger, and our topics."""
     with databases.asking("the ledger, while the consumer may still run"):
         yield from _clear_ledger(ledger, source, with_topics=with_topics)
     if with_topics:
-        deleted = topics_setup.delete(kafka.admin(loaded.config.kafka), source, loaded.config.kafka.topics)
+        config = loaded.config.kafka
+        deleted = topics_setup.delete(kafka.admin(config), source, config.topics, adopted=adopted)
         yield from (f"deleted topic {topic}" for topic in deleted)
-    _verify(reader, source)
+
+
+def _require_adopted(ledger: psycopg.Connection, source: str) -> None:
+    """Refuse to leave a connector of ours behind. Raises `RefusedError`."""
+    previous = ledger_setup.newest_revision(ledger, source)
+    if previous is not None and previous.capture.adopted is None:
+        raise RefusedError(
+            f"source {source} was attached by {topics.connector(source)}, which has to go too:"
+            f" `wake detach {source}` with the file as it was, without `adopt`"
+        )
 
 
 def _drop_publication(loaded: Loaded, source: str, reader: databases.Connection, stack: ExitStack) -> Iterator[str]:

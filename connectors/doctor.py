@@ -15,7 +15,20 @@ from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
 from connectors import databases
-from connectors.checks import admin, connect, flush, kafka, ledger, publication, roles, server, slot, tables, types
+from connectors.checks import (
+    admin,
+    adopted,
+    connect,
+    flush,
+    kafka,
+    ledger,
+    publication,
+    roles,
+    server,
+    slot,
+    tables,
+    types,
+)
 from connectors.checks import subject as subjects
 from connectors.checks.finding import CHECKS, GROUPS, Finding, finding
 from connectors.checks.subject import Subject
@@ -82,7 +95,8 @@ class _Examination:
         own = self._ledger()
         self._connections()
         for name in sources:
-            self._source(name, broker if cluster_id else None, worker, own)
+            examine = self._source if self.loaded.config.sources[name].adopt is None else self._adopted
+            examine(name, broker if cluster_id else None, worker, own)
         return self.found
 
     def _tried(self, group: str, of: str, ask: Callable[[], Iterable[Finding]]) -> None:
@@ -144,6 +158,7 @@ class _Examination:
     def _source(
         self, name: str, broker: AdminClient | None, worker: connect.Worker | None, own: Connection | None
     ) -> None:
+        """A source with a connector of ours."""
         config = self.loaded.config
         status: connect_types.Status | None = None
         asked = False
@@ -155,11 +170,7 @@ class _Examination:
             self._tried("connect", name, lambda: connect.of_source(self.loaded, worker, name, status))
         if broker is not None:
             self._tried("kafka", name, lambda: kafka.examine(config, name, broker))
-        of_file = {
-            label: CapturedTable(t.exclude, dict(t.mask), t.untrusted, t.mirror)
-            for label, t in config.sources[name].tables.items()
-        }
-        subject = _open(config.sources[name].capture, name, self.found, self.stack, of_file)
+        subject = self._subject(name)
         if subject is None:
             return
         self.found += _of_database(subject, connector=status, asked=asked)
@@ -169,6 +180,36 @@ class _Examination:
             self._tried("connect", name, lambda: flush.examine(config, broker, subject))
         if own is not None:
             self._tried("ledger", "ledger", lambda: ledger.beside(subject, own))
+
+    def _adopted(
+        self, name: str, broker: AdminClient | None, worker: connect.Worker | None, own: Connection | None
+    ) -> None:
+        """A source whose connector, slot and publication are somebody else's."""
+        config = self.loaded.config
+        if broker is not None:
+            self._tried("kafka", name, lambda: kafka.examine(config, name, broker))
+        subject = self._subject(name)
+        if subject is None:
+            return
+        existing = inspection.table_names(subject.reader)
+        found = tried("tables", subject.whole, lambda: tables.examine(subject, existing))
+        self.found += [each for each in found if each.id not in adopted.OTHERS]
+        self._tried("types", subject.whole, lambda: types.examine(subject))
+        connector = config.sources[name].adopt or ""
+        if worker is not None:
+            client = worker.client
+            self._tried("adopt", name, lambda: adopted.examine(subject, client, connector, broker))
+            if own is not None:
+                self._tried("adopt", name, lambda: adopted.changed(subject, client, connector, own))
+        if own is not None:
+            self._tried("ledger", "ledger", lambda: ledger.beside(subject, own))
+
+    def _subject(self, name: str) -> Subject | None:
+        source = self.loaded.config.sources[name]
+        of_file = {
+            label: CapturedTable(t.exclude, dict(t.mask), t.untrusted, t.mirror) for label, t in source.tables.items()
+        }
+        return _open(source.capture, name, self.found, self.stack, of_file)
 
     def _admin(self, subject: Subject) -> None:
         try:

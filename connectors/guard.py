@@ -261,7 +261,7 @@ class AttachedSource:
 
 
 def run(loaded: Loaded, stop: threading.Event, *, clock: Clock = time, interval_s: float = INTERVAL) -> None:
-    """Guard all sources until `stop` is set.
+    """Guard all sources until `stop` is set, but those whose connector is somebody else's.
 
     Raises `ConfigurationError` when the ledger's schema is not this version's.
     """
@@ -270,7 +270,8 @@ def run(loaded: Loaded, stop: threading.Event, *, clock: Clock = time, interval_
         metrics.served(loaded.config.metrics.guard),
         Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE, clock=clock) as client,
     ):
-        sources = [AttachedSource(loaded, name, client) for name in loaded.config.sources]
+        own = [name for name, settings in loaded.config.sources.items() if settings.adopt is None]
+        sources = [AttachedSource(loaded, name, client) for name in own]
         watches = [Watch(source, clock) for source in sources]
         try:
             while not stop.is_set():

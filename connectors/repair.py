@@ -88,8 +88,9 @@ class Situation(msgspec.Struct, frozen=True):
 def examine(loaded: Loaded, source: str) -> Situation | None:
     """Look at everything once; None where there is nothing to repair.
 
-    Raises `RefusedError` for a source that is not attached.
+    Raises `RefusedError` for a source that is not attached, or whose connector is not ours.
     """
+    databases.require_own(loaded, source, "a repair")
     with (
         _client(loaded) as client,
         ledger_setup.session(loaded, "repair") as connection,

@@ -93,9 +93,10 @@ def script(roles: Roles) -> str:
 def configured(loaded: Loaded, source: str) -> str:
     """The SQL for a source as the configuration names it; the database is only read.
 
-    Raises `ConfigurationError` for a source that the file does not have.
+    Raises `ConfigurationError` for a source that the file does not have, `RefusedError` for an adopted one, whose
+    `capture` needs nothing but SELECT.
     """
-    databases.require_source(loaded, source)
+    databases.require_own(loaded, source, "a role for replication")
     settings = loaded.config.sources[source]
     excluded = {label: table.exclude for label, table in settings.tables.items()}
     # The capture role may be the one that is still to be made.

@@ -9,14 +9,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import datetime
 from typing import TypeVar
 
-import msgspec
 from confluent_kafka import Consumer
 
 from connectors import databases, hops, ledger_status, slot
+from connectors.adopted_status import AdoptedLook
 from connectors.connect import Connect, ConnectorMissing, telling_line
+from connectors.health import BEHIND, Check, ConnectorState, PartitionLag, SourceStatus, TaskState, healthy
 from connectors.hops import AtSource, Hop, Meter
 from connectors.ledger_status import InLedger
 from connectors.slot import Slot
@@ -24,64 +24,12 @@ from wakestream import kafka, ledger, topics
 from wakestream.config import Loaded, reveal
 from wakestream.errors import WakeError
 
+__all__ = ["Check", "SourceStatus", "healthy", "status"]
+
 T = TypeVar("T")
 
 CONNECT_PATIENCE = 3.0  # seconds
-BEHIND = 30.0  # seconds by the clock until somebody should look
 WELL_KEPT = ("reserved", "extended")
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing that should be so."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
-class TaskState(msgspec.Struct, frozen=True):
-    """One task of the connector."""
-
-    id: int
-    state: str
-    reason: str
-    """The telling line of its trace; empty while it does not fail."""
-
-
-class ConnectorState(msgspec.Struct, frozen=True):
-    """The connector as Connect sees it."""
-
-    name: str
-    state: str
-    reason: str
-    tasks: tuple[TaskState, ...]
-
-
-class PartitionLag(msgspec.Struct, frozen=True):
-    """How far the agent has read one partition of the context topic."""
-
-    partition: int
-    lag: int
-    """Events that it has not read."""
-
-
-class SourceStatus(msgspec.Struct, frozen=True):
-    """One source; what could not be asked is null, and a check says why."""
-
-    source: str
-    ok: bool
-    checks: tuple[Check, ...]
-    connector: ConnectorState | None
-    slot: Slot | None
-    clock: datetime | None
-    """The source's time at the consumer's position."""
-    seconds_behind: float | None
-    consumer_lag: int | None
-    """Records of the change log from where the consumer would read on."""
-    agent: tuple[PartitionLag, ...]
-    ledger: InLedger | None
-    hops: tuple[Hop, ...] = ()
-    """To the change log, to the context, to the agent."""
 
 
 def status(loaded: Loaded, meter: Meter | None = None, *, over_s: float = 0.0) -> list[SourceStatus]:
@@ -94,7 +42,12 @@ def status(loaded: Loaded, meter: Meter | None = None, *, over_s: float = 0.0) -
         client = stack.enter_context(Connect(loaded.config.connect.url, retry_s=CONNECT_PATIENCE))
         reader = kafka.reader(loaded.config.kafka, "status")
         stack.callback(reader.close)
-        looks = [_Look(loaded, name, client, reader, meter) for name in loaded.config.sources]
+        looks = [
+            _Look(loaded, name, client, reader, meter)
+            if settings.adopt is None
+            else AdoptedLook(loaded, name, client, reader)
+            for name, settings in loaded.config.sources.items()
+        ]
         if over_s:
             for each in looks:
                 each.count()
@@ -280,8 +233,3 @@ def _guard_checks(found: InLedger) -> Iterator[tuple[str, bool, str]]:
         yield f"snapshot of {each.table}", True, f"{state}, {each.waiting} rows wait"
     for table, why in found.doubts:
         yield f"snapshot of {table}", False, f"not believed, the guard asks for it again: {why}"
-
-
-def healthy(found: list[SourceStatus]) -> bool:
-    """Whether every check of every source is well."""
-    return all(source.ok for source in found)

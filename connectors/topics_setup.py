@@ -27,24 +27,27 @@ from wakestream.errors import RefusedError
 Settings = dict[str, str]
 
 
-def wanted(source: str, settings: Topics) -> dict[str, tuple[int, Settings]]:
-    """Partitions and settings of each topic of a source."""
+def wanted(source: str, settings: Topics, *, adopted: bool = False) -> dict[str, tuple[int, Settings]]:
+    """Partitions and settings of each topic of a source; of one whose connector is somebody else's only the context."""
     size = {"max.message.bytes": str(settings.max_message_bytes), "cleanup.policy": "delete"}
     changes = {"retention.ms": _milliseconds(settings.changes_retention)}
     context = {"retention.ms": _milliseconds(settings.context_retention)}
+    of_context = {topics.context(source): (settings.context_partitions, {**size, **context})}
+    if adopted:
+        return of_context
     return {
         topics.changes(source): (1, {**size, **changes}),
         topics.signal(source): (1, {"cleanup.policy": "delete", **changes}),
-        topics.context(source): (settings.context_partitions, {**size, **context}),
+        **of_context,
     }
 
 
-def steps(client: AdminClient, source: str, settings: Topics) -> Iterator[Step]:
+def steps(client: AdminClient, source: str, settings: Topics, *, adopted: bool = False) -> Iterator[Step]:
     """What has to be done so that the source's topics are as they should be.
 
     Raises `RefusedError` for a topic whose partitions are not as many as they must be.
     """
-    for topic, (partitions, config) in wanted(source, settings).items():
+    for topic, (partitions, config) in wanted(source, settings, adopted=adopted).items():
         found = kafka.partition_count(client, topic)
         if found == 0:
             new = NewTopic(topic, num_partitions=partitions, replication_factor=settings.replication, config=config)
@@ -68,9 +71,9 @@ def steps(client: AdminClient, source: str, settings: Topics) -> Iterator[Step]:
                 )
 
 
-def delete(client: AdminClient, source: str, settings: Topics) -> list[str]:
+def delete(client: AdminClient, source: str, settings: Topics, *, adopted: bool = False) -> list[str]:
     """Delete the source's topics; returns those that were there."""
-    there = [topic for topic in wanted(source, settings) if kafka.partition_count(client, topic) > 0]
+    there = [topic for topic in wanted(source, settings, adopted=adopted) if kafka.partition_count(client, topic) > 0]
     if there:
         for topic, future in client.delete_topics(there).items():
             _done(future, f"deleting topic {topic}")

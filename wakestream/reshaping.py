@@ -120,7 +120,8 @@ def _still_told(before: str | None, after: str | None) -> bool:
 
 def _columns(shape: _Shape) -> dict[str, Column]:
     table, settings = shape
-    return {c.name: c for c in table.columns if c.name not in settings.hidden and not is_lost(c)}
+    absent = settings.hidden.union(settings.lost)
+    return {c.name: c for c in table.columns if c.name not in absent and not is_lost(c)}
 
 
 def _key(shape: _Shape) -> list[object]:

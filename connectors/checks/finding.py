@@ -8,7 +8,7 @@ import msgspec
 
 Level = Literal["error", "warning"]
 
-GROUPS = ("server", "roles", "tables", "types", "publication", "slot", "ledger", "kafka", "connect")
+GROUPS = ("server", "roles", "tables", "types", "publication", "slot", "ledger", "kafka", "connect", "adopt")
 """In the order in which they are shown."""
 
 CHECKS: dict[str, Level] = {
@@ -119,6 +119,22 @@ CHECKS: dict[str, Level] = {
     "connect.not_running": "warning",
     "connect.offset_flush": "warning",
     "connect.unanswered": "error",
+    "adopt.missing": "error",
+    "adopt.not_debezium": "error",
+    "adopt.failed": "error",
+    "adopt.not_running": "warning",
+    "adopt.unreadable": "error",
+    "adopt.table_missing": "error",
+    "adopt.unpublished": "error",
+    "adopt.key": "error",
+    "adopt.changed": "error",
+    "adopt.values": "warning",
+    "adopt.truncates": "warning",
+    "adopt.placeholder": "warning",
+    "adopt.skips": "warning",
+    "adopt.topic_missing": "warning",
+    "adopt.compacted": "warning",
+    "adopt.unanswered": "error",
 }
 """Every check and how bad it is when it finds something."""
 
@@ -132,7 +148,8 @@ class Finding(msgspec.Struct, frozen=True):
     level: Level
     evidence: str
     remedy: str
-    """SQL to paste, a statement a line; or lines after `wake.yaml:`, `setting:`, `worker:`, `run:` or `none:`."""
+    """SQL to paste, a statement a line; or lines after `wake.yaml:`, `setting:`, `worker:`, `connector:`, `run:` or
+    `none:`."""
 
     @property
     def group(self) -> str:

@@ -36,7 +36,8 @@ SEVERAL = 3  # brokers from which on a copy on another one can be expected
 
 def examine(config: Config, source: str, client: AdminClient) -> Iterator[Finding]:
     """The topics of a source that exist; `wake plan` makes the others."""
-    if config.kafka.topics.changes_retention < SHORT_RETENTION:
+    adopted = config.sources[source].adopt is not None
+    if not adopted and config.kafka.topics.changes_retention < SHORT_RETENTION:
         evidence = (
             f"changes are kept for {span(config.kafka.topics.changes_retention)}:"
             " a consumer that stands still for longer has lost some"
@@ -44,7 +45,7 @@ def examine(config: Config, source: str, client: AdminClient) -> Iterator[Findin
         remedy = "wake.yaml: kafka.topics: {changes_retention: 7d}"
         yield finding("kafka.retention", topics.changes(source), evidence, remedy)
     metadata = client.list_topics(timeout=kafka.REQUEST_TIMEOUT)
-    for topic, (partitions, wanted) in topics_setup.wanted(source, config.kafka.topics).items():
+    for topic, (partitions, wanted) in topics_setup.wanted(source, config.kafka.topics, adopted=adopted).items():
         there = metadata.topics.get(topic)
         if there is None or there.error is not None:
             continue
@@ -52,7 +53,8 @@ def examine(config: Config, source: str, client: AdminClient) -> Iterator[Findin
             yield _partitions(source, topic, len(there.partitions), partitions)
         copies = min(len(partition.replicas) for partition in there.partitions.values())
         yield from settings(topic, wanted, _described(client, ResourceType.TOPIC, topic), copies, len(metadata.brokers))
-    yield from _readers(config, source, client)
+    if not adopted:
+        yield from _readers(config, source, client)
 
 
 def _partitions(source: str, topic: str, found: int, wanted: int) -> Finding:

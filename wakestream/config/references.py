@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from wakestream.config import adopting
 from wakestream.config.document import KeyPath
 from wakestream.config.models import Config, SqlAction
 
@@ -13,6 +14,7 @@ Problem = tuple[KeyPath, str]
 def problems(config: Config) -> Iterator[Problem]:
     """Every name that points to nothing, with the nearest one that exists."""
     yield from _tables(config)
+    yield from adopting.problems(config)
     yield from _triggers(config)
     yield from _agents(config)
     yield from _actions(config)
