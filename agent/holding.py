@@ -1,4 +1,8 @@
-"""The program as the schema allows it: taken up anew with each revision, with what it no longer allows held."""
+"""The program as the schema allows it: taken up anew with each revision, with what it no longer allows held.
+
+While a trigger is held the file is followed too: whoever is told to correct it need not start the agent anew. Otherwise
+a file that is being edited changes nothing in a running agent.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from collections.abc import Callable
 from agent.database import Connection, Ledger
 from wakestream import capture
 from wakestream.capture import Revision
-from wakestream.config import Loaded
+from wakestream.config import Following, Loaded
+from wakestream.config.models import Config, WebhookAction
 from wakestream.errors import ConfigurationError, TransientError
 from wakestream.program import Program, compile_program
 
@@ -60,6 +65,9 @@ class Follower:
         take_up: Callable[[Program], None],
     ) -> None:
         self._loaded = loaded
+        self._file = Following(loaded)
+        self._corrected: Loaded | None = None
+        """A file that has changed and is not taken up yet."""
         self._ledger = ledger
         self._program = program
         self._known = known
@@ -73,24 +81,66 @@ class Follower:
 
     def look(self) -> None:
         """Take up what is new, if anything is."""
+        changed = self._file.look() if self._program.held else None
+        self._corrected = changed or self._corrected
         with self._ledger.transaction("looking for a new revision", durable=False) as connection:
             rows = connection.execute("select source, revision from wake.source_position").fetchall()
             newer = {source: number for source, number in rows if number > self._known.get(source, number)}
-            if not newer:
+            if not newer and changed is None:
                 return
             self._known |= newer
             found = {source: capture.load(connection, source, number) for source, number in self._known.items()}
-            program = self._compile({source: each for source, each in found.items() if each is not None})
+            revisions = {source: each for source, each in found.items() if each is not None}
+            program = self._compile_corrected(self._corrected, revisions) if self._corrected else None
+            if program is None and newer:
+                program = self._compile(self._loaded, revisions)
             if program is None:
                 return
             write(connection, program, self._program.held)
         self._program = program
         self._take_up(program)
-        logger.info("Took up a new revision: %s", newer, extra={"action": "revision_taken_up"})
+        told = f"a new revision: {newer}" if newer else f"a corrected {self._loaded.document.path}"
+        logger.info("Took up %s", told, extra={"action": "revision_taken_up"})
 
-    def _compile(self, revisions: dict[str, Revision]) -> Program | None:
+    def _compile(self, loaded: Loaded, revisions: dict[str, Revision]) -> Program | None:
         try:
-            return compile_program(self._loaded, revisions, hold=True)
+            return compile_program(loaded, revisions, hold=True)
         except ConfigurationError as error:  # a prompt that was spoilt meanwhile
             logger.warning("Goes on under the former revision: %s", error, extra={"action": "revision_not_taken_up"})
             return None
+
+    def _compile_corrected(self, loaded: Loaded, revisions: dict[str, Revision]) -> Program | None:
+        """The program of a file that was changed, unless it wants what only a start can give, or holds more."""
+        path = loaded.document.path
+        restart = [name for name, part in _fixed(loaded.config).items() if _fixed(self._loaded.config)[name] != part]
+        if restart:
+            logger.warning(
+                "%s is taken up when the agent is started anew: %s changed",
+                *(path, ", ".join(restart)),
+                extra={"action": "file_refused"},
+            )
+            return None
+        program = self._compile(loaded, revisions)
+        spoilt = [] if program is None else sorted(program.held.keys() & self._program.triggers.keys())
+        if spoilt:
+            told = ", ".join(spoilt)
+            logger.warning("%s is not taken up: it would hold %s", path, told, extra={"action": "file_refused"})
+            return None
+        if program is not None:
+            self._loaded, self._corrected = loaded, None
+        return program
+
+
+def _fixed(config: Config) -> dict[str, object]:
+    """What the agent's parts were opened with."""
+    return {
+        "kafka": config.kafka,
+        "ledger": config.ledger,
+        "sources": sorted(config.sources),
+        "connections": config.connections,
+        "models": (config.models, {config.agents[trigger.agent].model for trigger in config.triggers.values()}),
+        "the secret of a webhook": {
+            name: action.secret for name, action in config.actions.items() if isinstance(action, WebhookAction)
+        },
+        "metrics": config.metrics,
+    }

@@ -22,9 +22,11 @@ from wakestream.errors import ConfigurationError
 class Loaded:
     """A configuration together with the file it came from, so that later checks can name places."""
 
-    def __init__(self, config: Config, source: Document) -> None:
+    def __init__(self, config: Config, source: Document, environment: Mapping[str, str] | None = None) -> None:
         self.config = config
         self.document = source
+        self.environment = environment
+        """Where variables came from; None for the process' own."""
 
     @property
     def directory(self) -> Path:
@@ -49,7 +51,7 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Load
     problems = [f"{source.place(where)}: {text}" for where, text in references.problems(config)]
     if problems:
         raise ConfigurationError(*problems)
-    return Loaded(config, source)
+    return Loaded(config, source, environment)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
