@@ -16,11 +16,13 @@ from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
 from cdc_consumer.mirrors import Mirrors
 from cdc_consumer.plan import Plan
+from cdc_consumer.printed import Printed
 from cdc_consumer.render import Draft, Message, Place, Renderer, cause_json
 from cdc_consumer.store import Row, Store
 from wakestream import change_log, topics
 
 CHUNK = 2000  # changes that one statement takes at most
+INITIAL = "Initial Snapshot"
 UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
 
 
@@ -47,11 +49,12 @@ class Batch:
         self._mirrors = Mirrors(connection, self._source, log, plan.tables)
         self._store = Store(connection, self._source, plan.tables, careful=careful)
         self._store.untrusted = self._mirrors.untrusted()
+        self._printed = Printed(plan.tables)
         self._entities = EntityEvents(connection, plan.entities, self._store, renderer, self._topic)
 
     def messages(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """The events of these pieces, in order."""
-        for manner, group in groupby(pieces, key=self._manner):
+        for manner, group in groupby(map(self._printed.turn, pieces), key=self._manner):
             if manner == "together":
                 yield from self._together(list(group))
             elif manner == "held":
@@ -192,7 +195,8 @@ class Batch:
             rows = str(piece.body.get("total_rows_scanned") or "0")
             self._mirrors.scanned(str(piece.body.get("scanned_collection")), str(piece.body.get("status")), int(rows))
         if kind in ("ABORTED", "SKIPPED"):
-            self._mirrors.end_snapshot(piece.offset, completed=False)
+            # A connector that starts again says that it skips the initial snapshot, and goes on with an incremental one.
+            self._mirrors.abandon_snapshot(ahead=piece.body.get("aggregate") != INITIAL)
             return []
         return self._end_snapshot(piece) if kind == "COMPLETED" else []
 
@@ -200,7 +204,7 @@ class Batch:
         listed = str(piece.body.get("data_collections") or "")
         labels = [label.strip() for label in listed.split(",") if label.strip()]
         drafts: list[Draft] = []
-        if piece.body.get("aggregate") != "Initial Snapshot":
+        if piece.body.get("aggregate") != INITIAL:
             whole = change_log.reads_whole(piece.body.get("id"))
             self._mirrors.begin_snapshot(labels, piece.offset, ahead=True, whole=whole)
         elif not self._mirrors.begin_history(labels, piece.offset):
@@ -213,7 +217,7 @@ class Batch:
         """What the snapshot has not shown is gone; what it has read is whole; gaps that it covers are closed."""
         unseen = Piece("snapshot", piece.offset, ts_ms=piece.ts_ms, changes=self._mirrors.unseen())
         drafts = self._changes(unseen, "null", first_seq=1) if unseen.changes else []
-        completed = self._mirrors.end_snapshot(piece.offset, completed=True)
+        completed = self._mirrors.end_snapshot(piece.offset)
         return drafts + self._whole(piece, completed)
 
     def _settle_snapshots(self, piece: Piece) -> list[Draft]:

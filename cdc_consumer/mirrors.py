@@ -39,7 +39,7 @@ class MirrorState:
     snapshot_ended: int | None = None
     """Offset at which such a snapshot ended that is not settled yet."""
     doubt: str | None = None
-    """Why the last snapshot that should have read it whole is not believed."""
+    """Why the last snapshot that should have read it whole does not suffice: another one is asked for."""
 
 
 class _Gap(NamedTuple):
@@ -153,21 +153,30 @@ class Mirrors:
         self._states[label].whole, self._states[label].doubt = False, reason
         self._save(label)
 
-    def end_snapshot(self, offset: int, *, completed: bool) -> dict[str, int]:
-        """The running snapshot ends; returns the tables that it made complete at once, and where it had begun."""
+    def end_snapshot(self, offset: int) -> dict[str, int]:
+        """The running snapshot has come to its end; returns the tables that it made complete, and where it had begun.
+
+        One that reads ahead makes none complete yet.
+        """
         whole: dict[str, int] = {}
         for label in [label for label in self._states if self._is_read(label)]:
             state = self._states[label]
-            if completed and state.ahead:
+            if state.ahead:
                 state.snapshot_ended = offset
                 self._save(label)
                 continue
-            if completed and state.whole:
+            if state.whole:
                 whole[label] = state.snapshot_from or 0
-            if not completed:
-                state.doubt = None  # a person has ended it
-            self._finish(label, completed=completed and state.whole)
+            self._finish(label, completed=state.whole)
         return whole
+
+    def abandon_snapshot(self, *, ahead: bool) -> None:
+        """The running snapshot of this kind ends before it has read everything, as somebody wanted."""
+        for label in [label for label in self._states if self._is_read(label)]:
+            state = self._states[label]
+            if state.ahead == ahead:
+                state.doubt = None
+                self._finish(label, completed=False)
 
     def unsettled(self, ended: int) -> list[str]:
         """Tables whose snapshot waits since it ended at this offset of the log or before."""
@@ -200,7 +209,7 @@ class Mirrors:
         state.snapshot_from = state.snapshot = state.snapshot_ended = None
         state.ahead, state.whole = False, True
         if completed:
-            state.complete, state.log, state.doubt = True, self._log, None
+            state.complete, state.log = True, self._log
         self._rows.forget(label)
         self._save(label)
 
@@ -215,6 +224,11 @@ class Mirrors:
         ).fetchone()
         number = int(row[0]) if row else 0
         self._gaps[number] = _Gap(known, (self._log, offset))
+        for label in known:  # The snapshot that reads it now began before the gap, and cannot close it.
+            state = self._states[label]
+            if self._is_read(label) and state.ahead and state.whole and state.doubt is None:
+                state.doubt = f"while it read: {reason}"
+                self._save(label)
         return number
 
     def close_gaps(self, completed: Mapping[str, int]) -> list[tuple[int, list[str]]]:

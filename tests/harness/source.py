@@ -225,8 +225,8 @@ def _value(message: Message) -> bytes:
 
 
 def current_lsn(connection: Connection) -> int:
-    """Where the write-ahead log of the source ends."""
-    row = connection.execute("select (pg_current_wal_lsn() - '0/0')::bigint").fetchone()
+    """Where the write-ahead log of the source ends, with commits that are not written yet and seen already."""
+    row = connection.execute("select (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
     assert row is not None
     return int(row[0])
 

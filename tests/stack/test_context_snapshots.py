@@ -110,7 +110,11 @@ def verify_chains(events: Sequence[Raw]) -> None:
 
 
 def test_a_snapshot_again_where_transaction_ids_have_wrapped(env: dict[str, str], tmp_path: Path) -> None:
-    """Debezium compares ids of 32 bits with ids of 64 there, so that none of its windows ever opens."""
+    """Debezium compares ids of 32 bits with ids of 64 there, so that none of its windows ever opens.
+
+    Two of its threads read the first chunk then. Where its task fails for that it may lose a change, which opens a gap;
+    the snapshot that is asked for again then tells what that was.
+    """
 
     def fill(source: AttachedSource) -> None:
         with source.connect() as connection:
@@ -141,7 +145,10 @@ def test_a_snapshot_again_where_transaction_ids_have_wrapped(env: dict[str, str]
             context.verify_contract()
             told = {each.event["subject"] for each in again(context)}
             assert "public.seat/900003,is%20gone" in told
-            assert told <= {"public.seat/900003,is%20gone", "public.seat/1,A"}
-            verify_chains([each for each in context.unique if each.event["subject"] not in told])
+            gaps = [each.data["state"] for each in context.of_type("context.gap")]
+            assert gaps.count("open") == gaps.count("closed")
+            if not gaps:
+                assert told <= {"public.seat/900003,is%20gone", "public.seat/1,A"}
+                verify_chains([each for each in context.unique if each.event["subject"] not in told])
             verify_store(source, context)
             assert consumer.stop() == 0
