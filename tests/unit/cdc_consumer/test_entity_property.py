@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cdc_consumer import entity_events
 from tests.harness.debezium import LogWriter, clock, delete, insert, move, truncate, update
 from tests.unit.cdc_consumer.entity_model import Model, Orders, Row, Rows
 from tests.unit.cdc_consumer.tables import NewLedger, column, plan, table
@@ -144,9 +146,9 @@ class World:
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(st.lists(st.lists(steps, max_size=6), min_size=1, max_size=8), st.integers(0, 9))
+@given(st.lists(st.lists(steps, max_size=6), min_size=1, max_size=8), st.integers(0, 9), st.sampled_from([1, 500]))
 def test_documents_are_those_of_plain_python(
-    new_ledger: NewLedger, transactions: list[list[tuple[str, str, Row, Row]]], seed: int
+    new_ledger: NewLedger, transactions: list[list[tuple[str, str, Row, Row]]], seed: int, at_once: int
 ) -> None:
     world, model = World(), Model(BOOKING, ("id",), ORDERS)
     expected: list[list[tuple[str, Row | None, Row | None]]] = []
@@ -163,7 +165,8 @@ def test_documents_are_those_of_plain_python(
             ]
         )
     compiled = plan(*TABLES.values(), entities={"trip": BOOKING})
-    context, letters = consumed(new_ledger, world.log, compiled, seed=seed, largest=30, crashes=0.2)
+    with patch.object(entity_events, "AT_ONCE", at_once):
+        context, letters = consumed(new_ledger, world.log, compiled, seed=seed, largest=30, crashes=0.2)
     assert letters == []
     commits = [each.data["position"]["commit"] for each in context.of_type("context.clock")]
     told: dict[int, list[tuple[str, Row | None, Row | None]]] = {commit: [] for commit in commits}

@@ -88,9 +88,9 @@ def test_members_follow_foreign_keys(tmp_path: Path) -> None:
     members = ("customer: {}", "flight: {via: flight_id}", "first: {table: public.flight, via: booking_first_flight}")
     found = resolved(tmp_path, TABLES + "".join(f"      {member}\n" for member in members))
     assert found.entities["booking"].members == (
-        Member("customer", "public.customer", columns=("customer_id",), references=("id",)),
-        Member("flight", "public.flight", columns=("flight_id",), references=("id",)),
-        Member("first", "public.flight", columns=("first_flight_id",), references=("id",)),
+        Member("customer", "public.customer", columns=("customer_id",), references=("id",), key=("id",)),
+        Member("flight", "public.flight", columns=("flight_id",), references=("id",), key=("id",)),
+        Member("first", "public.flight", columns=("first_flight_id",), references=("id",), key=("id",)),
     )
     assert found.tables["public.customer"].mask == {"email": "hash"}
     assert found.tables["public.customer"].untrusted == ("name",)
@@ -157,7 +157,7 @@ def test_columns(tmp_path: Path, settings: str, problem: str) -> None:
         ),
         (
             "again: {table: public.booking}",
-            "15:7: public.booking has no foreign key to public.booking; use `many: true`",
+            "15:7: public.booking has no foreign key to public.booking; use `match`, or `many: true` with",
         ),
         ("email: {table: public.customer}", "15:7: `email` is a column of public.booking; choose another name"),
         ("booking: {}", "15:7: `booking` is the entity itself; choose another name"),
@@ -172,8 +172,7 @@ def test_a_masked_foreign_key_cannot_be_followed(tmp_path: Path) -> None:
     text = TABLES.replace("public.booking: {}", "public.booking: {mask: {customer_id: hash}}") + "      customer: {}\n"
     (found,) = refused(tmp_path, text)
     assert found == (
-        "15:7: the foreign key booking_customer needs public.booking.customer_id, which is excluded or masked;"
-        " remove that"
+        "15:7: the member is found by public.booking.customer_id, which is excluded or masked; remove that"
     )
 
 
@@ -189,6 +188,59 @@ def test_a_misspelt_table_is_said_once(tmp_path: Path) -> None:
     assert refused(tmp_path, text) == [
         "8:7: no table `public.flihgt` in the database of `air`; did you mean `public.flight`?"
     ]
+
+
+def test_lists_follow_foreign_keys_to_the_row_above(tmp_path: Path) -> None:
+    text = TABLES.replace("root: air.public.booking", "root: air.public.customer").replace(
+        "  booking:\n", "  person:\n"
+    )
+    member = "trips: {table: public.booking, many: true, limit: 9, watch: true, fan_out: 5, fields: [email],"
+    found = resolved(tmp_path, f"{text}      {member} include: {{flight: {{via: flight_id, fields: [status]}}}}}}\n")
+    flight = Member(*("flight", "public.flight", False, ("flight_id",), ("id",)), fields=("id", "status"), key=("id",))
+    assert found.entities["person"].members == (
+        Member(
+            *("trips", "public.booking", True, ("id",), ("customer_id",)),
+            limit=9,
+            fields=("id", "email"),
+            fan_out=5,
+            key=("id",),
+            members=(flight,),
+        ),
+    )
+    assert [[member.name for member in chain] for chain in found.entities["person"].chains()] == [
+        ["trips"],
+        ["trips", "flight"],
+    ]
+    assert found.entities["person"].tables == {"public.customer", "public.booking", "public.flight"}
+
+
+@pytest.mark.parametrize(
+    ("member", "problem"),
+    [
+        (
+            "first: {table: public.flight, via: booking_first_flight, fields: [id, state]}",
+            "15:77: public.flight has no",
+        ),
+        ("customer: {fields: [name, passport_no]}", "15:33: `passport_no` of public.customer is excluded; remove it"),
+        ("customer: {include: {name: {table: public.flight, match: {id: id}}}}", "15:28: `name` is a column of public"),
+        ("customer: {include: {seats: {}}}", "15:28: no captured table `public.seats` in `air`"),
+        (
+            "x: {table: public.flight, match: {idd: flight_id}}",
+            "15:41: public.flight has no column `idd`; did you mean",
+        ),
+        ("x: {table: public.flight, match: {id: flight}}", "15:41: public.booking has no column `flight`"),
+        ("x: {table: public.customer, match: {email: email}}", "15:7: the member is found by public.customer.email"),
+    ],
+)
+def test_what_is_wrong_below_a_member_is_said_at_its_place(tmp_path: Path, member: str, problem: str) -> None:
+    (found,) = refused(tmp_path, f"{TABLES}      {member}\n")
+    assert found.startswith(problem)
+
+
+def test_a_name_that_is_too_long_for_sql(tmp_path: Path) -> None:
+    inner = f"{{table: public.flight, match: {{id: id}}, include: {{{'g' * 20}: {{table: public.flight, match: {{id: id}}}}}}}}"
+    (found,) = refused(tmp_path, f"{TABLES}      customer: {{include: {{{'f' * 33}: {inner}}}}}\n")
+    assert f"`customer__{'f' * 33}__{'g' * 20}` is too long a name for SQL; choose shorter names" in found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,120 @@
+"""The SQL of entities, tried on a PostgreSQL: what works at any depth, and where a mistake is said to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.unit.connectors.source_server import MakeDatabase, make_database, source_server
+from wakestream import config, inspection, resolving
+from wakestream.capture import Capture
+from wakestream.errors import ConfigurationError
+
+__all__ = ["make_database", "source_server"]
+
+DDL = """
+create table aircraft (id int primary key, kind text, built date);
+create table flight (id int primary key, origin text, departs_at timestamptz, aircraft_id int references aircraft);
+create table booking (id int primary key, flight_id int references flight, ref text, fare numeric);
+create table bag (booking_id int references booking, n int, weight int, primary key (booking_id, n));
+create table payment (id int primary key, ref text, amount numeric, at timestamptz);
+"""
+HEAD = """\
+kafka: {bootstrap_servers: k}
+connect: {url: "http://c", secrets: s}
+ledger: {url: "postgresql://l"}
+sources:
+  air:
+    capture: postgresql://c
+    tables: {public.aircraft: {}, public.flight: {}, public.booking: {}, public.bag: {}, public.payment: {}}
+entities:
+  booking:
+    root: air.public.booking
+"""
+LABELS = [f"public.{name}" for name in ("aircraft", "flight", "booking", "bag", "payment")]
+
+
+def resolved(directory: Path, url: str, text: str) -> Capture:
+    path = directory / "wake.yaml"
+    path.write_text(HEAD + text)
+    with psycopg.connect(url) as connection:
+        catalogue = inspection.read_catalogue(connection, "air", LABELS)
+        return resolving.resolve(config.load(path, {}), "air", catalogue, connection)
+
+
+def test_sql_may_speak_of_every_row_that_is_there(make_database: MakeDatabase, tmp_path: Path) -> None:
+    text = """\
+    include:
+      late_others:
+        {table: public.flight, many: true, where: "late_others.origin = flight.origin and flight__aircraft.kind = 'A'",
+         order: late_others.departs_at desc, limit: 3}
+      flight:
+        include:
+          aircraft: {}
+          siblings:
+            table: public.booking
+            many: true
+            where: flight__siblings.id <> booking.id
+            via: flight_id
+            limit: 5
+            include: {bags: {table: public.bag, many: true, limit: 2, order: flight__siblings__bags.weight}}
+      newest: {table: public.payment, match: {ref: ref}, order: newest.at desc}
+      payments: {table: public.payment, many: true, match: {ref: ref}, where: payments.amount > booking.fare, limit: 9}
+    compute:
+      age: "date '2026-01-01' - flight__aircraft.built"
+      paid: (select sum((p ->> 'amount')::numeric) from jsonb_array_elements(payments.rows) p)
+      crowd: jsonb_array_length(flight__siblings.rows)
+      last_paid: newest.amount
+"""
+    entity = resolved(tmp_path, make_database(DDL), text).entities["booking"]
+    assert {each.name: each.type for each in entity.computed} == {
+        "age": "int4",
+        "paid": "numeric",
+        "crowd": "int4",
+        "last_paid": "numeric",
+    }
+    assert {".".join(each.name for each in chain): chain[-1].watch for chain in entity.chains()} == {
+        "flight": True,
+        "flight.aircraft": True,
+        "flight.siblings": False,
+        "flight.siblings.bags": False,
+        "newest": True,
+        "payments": False,
+        "late_others": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "    include: {x: {table: public.bag, match: {n: ref}}}",
+            "11:45: operator does not exist: integer = text",
+        ),
+        (
+            "    include: {bags: {table: public.bag, many: true, limit: 2, where: bags.wait > 3}}",
+            "11:70: column bags.wait does not exist",
+        ),
+        (
+            "    include: {flight: {include: {aircraft: {}, f: {table: public.bag, many: true, where: f.n > 1, limit: 1}}}}",
+            '11:90: missing FROM-clause entry for table "f"',
+        ),
+        (
+            "    include: {bags: {table: public.bag, many: true, limit: 2, order: random()}}",
+            "11:70: random() gives another answer another time",
+        ),
+        (
+            "    include: {flight: {}}\n    compute: {x: aircraft.kind}",
+            '12:18: missing FROM-clause entry for table "aircraft"',
+        ),
+    ],
+)
+def test_a_mistake_is_said_where_it_stands(
+    make_database: MakeDatabase, tmp_path: Path, text: str, problem: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolved(tmp_path, make_database(DDL), text + "\n")
+    (found,) = caught.value.problems
+    assert found.removeprefix(f"{tmp_path}/wake.yaml:").startswith(problem)
