@@ -5,8 +5,11 @@ Facts: the field guide's tables of types, measured on Debezium 3.7 with string n
 
 from __future__ import annotations
 
+import re
+
 from psycopg import sql
 
+from wakestream import mirroring
 from wakestream.catalogue import Column
 from wakestream.mirroring import ledger_type
 
@@ -14,18 +17,27 @@ from wakestream.mirroring import ledger_type
 # read as they are; PostgreSQL drops the `Z` that Debezium puts behind dates, times and timestamps without zone.
 _CAST = {"numeric", "json", "jsonb", "bytea"}
 
-# Arrays whose unchanged out-of-line value comes as the placeholder; that of others, and of bytea, comes as null.
-_MARKED_ARRAYS = {"text", "varchar", "bpchar", "json", "jsonb", "int4", "int8", "uuid"}
-
 # Bytes of the types of one length; that of others is at most that of their JSON.
 _WIDTHS = {
     **{"bool": 1, "int2": 2, "int4": 4, "oid": 4, "float4": 4, "date": 4, "enum": 4, "int8": 8, "float8": 8},
     **{"time": 8, "timestamp": 8, "timestamptz": 8, "uuid": 16, "interval": 16},
 }
 _ARRAY_HEADER = 24
+_ELEMENT = 20  # at most, of an element's header and padding, and of what its text may be shorter
+_JSONPATH = 8  # for each character
+# Bytes of an element of those whose text may be shorter: a vector's number, half a point.
+_ELEMENTS = {"vector": 4, "halfvec": 2, "sparsevec": 8, "path": 8, "polygon": 8}
 
 # Arrays whose elements Debezium holds as Java objects that print their name.
-_NAMED_ARRAYS = {"text", "varchar", "bpchar", "json", "jsonb", "uuid", "enum"}
+_NAMED_ARRAYS = {
+    *("text", "varchar", "bpchar", "char", "json", "jsonb", "uuid", "enum", "tsvector", "ltree"),
+    *("inet", "cidr", "macaddr", "macaddr8"),
+    *("int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange"),
+}
+# Arrays that come as null where one element is NULL, or is what JSON has no number for.
+_ALL_OR_NOTHING = {"numeric", "enum", "tsvector", "ltree", "isbn"} | mirroring.DECODED
+_SPARSE = re.compile(r"sparsevec\((\d+)\)")
+_INT16 = 2**15
 
 # Types whose value is the same text in a message key and in `to_jsonb`.
 SIMPLE_KEYS = {"int2", "int4", "int8", "text", "varchar", "uuid", "enum", "bool"}
@@ -39,26 +51,32 @@ UNKNOWN = b'"\\u0000"'
 def null_may_hide(column: Column) -> bool:
     """Whether Debezium prints null for values that are not NULL.
 
-    It does so for a numeric array with `NaN` or an infinity in it, and for an enum array with a NULL in it.
+    It does so for a numeric array with `NaN` or an infinity in it, for arrays of some types with a NULL in it, and for
+    a sparse vector of more dimensions than 16 bits count.
     """
-    return column.array and column.base in ("numeric", "enum")
-
-
-def null_for_toast(column: Column) -> bool:
-    """Whether an unchanged out-of-line value comes as null instead of as the placeholder."""
-    if not column.toastable:
+    if column.array:
+        return column.base in _ALL_OR_NOTHING
+    if column.base != "sparsevec":
         return False
-    return column.base not in _MARKED_ARRAYS if column.array else column.base == "bytea"
+    found = _SPARSE.fullmatch(column.type)
+    return found is None or int(found[1]) >= _INT16
 
 
 def stored_size(column: Column, text: bytes) -> int:
     """How many bytes a value takes in its row at most, by its JSON."""
-    width = _WIDTHS.get(column.base)
     if text == b"null":
         return 0
-    if column.array and width is not None:
-        return _ARRAY_HEADER + width * (text.count(b",") + 1)
-    return len(text) if width is None else width
+    elements = text.count(b",") + 1
+    if column.array:
+        width = _WIDTHS.get(column.base)
+        return _ARRAY_HEADER + (len(text) + _ELEMENT * elements if width is None else width * elements)
+    if column.base in _ELEMENTS:
+        return _ARRAY_HEADER + _ELEMENTS[column.base] * elements
+    if column.base in mirroring.DECODED:
+        return _JSONPATH * len(text) if column.base == "jsonpath" else len(text) + _ELEMENT * elements
+    if column.base == "bit":
+        return _ARRAY_HEADER + len(text) // 8
+    return _WIDTHS.get(column.base, len(text))
 
 
 def nested_as_null(column: Column) -> bool:
@@ -68,6 +86,10 @@ def nested_as_null(column: Column) -> bool:
 
 def wire_type(column: Column) -> str:
     """The type under which `json_to_recordset` reads the field."""
+    if column.base == "composite":
+        return mirroring.field_type(column)
+    if not column.array and column.base in mirroring.VECTORS:
+        return "float4[]"
     if column.array:
         return "json" if column.base in _CAST else ledger_type(column)
     return "text" if column.base in _CAST else ledger_type(column)
@@ -75,6 +97,10 @@ def wire_type(column: Column) -> str:
 
 def value(column: Column, field: sql.Composable) -> sql.Composable:
     """The SQL expression that turns a field of the record set into the column's value."""
+    if column.base == "composite":
+        return sql.SQL("to_jsonb({})").format(field)
+    if not column.array and column.base in mirroring.VECTORS:
+        return sql.SQL("'[' || array_to_string({}, ',') || ']'").format(field)
     if column.base not in _CAST:
         return field
     target = sql.SQL(ledger_type(column))  # pyright: ignore[reportArgumentType] - from format_type, quoted by PostgreSQL
@@ -95,4 +121,3 @@ def _text(base: str, field: sql.Composable) -> sql.Composable:
     if base == "bytea":
         return sql.SQL("decode({}, 'base64')").format(field)
     return field
-

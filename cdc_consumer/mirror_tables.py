@@ -10,9 +10,9 @@ from psycopg import sql
 from cdc_consumer import masks
 from cdc_consumer.plan import Plan
 from cdc_consumer.tables import TablePlan
-from wakestream import reshaping, topics
+from wakestream import mirroring, reshaping, topics
 from wakestream.capture import CapturedTable, Revision
-from wakestream.catalogue import Table
+from wakestream.catalogue import Column, Table
 from wakestream.ledger import settings
 
 _KEPT = ("mirror_state", "missing_value", "snapshot_row")
@@ -36,10 +36,29 @@ def prepare(connection: psycopg.Connection[Any], compiled: Plan, previous: Revis
             _drop(connection, revision.source, label, sql.Identifier(schema, table.name))
     reader = settings.read(connection, settings.LOOKUPS_ROLE)
     for plan in compiled.tables.values():
+        for column in plan.shown:
+            _make_type(connection, column)
         if plan.settings.mirror:
             _make(connection, plan, reader)
     for index in (index for entity in compiled.entities for index in entity.indexes):
         connection.execute(index)
+
+
+def _make_type(connection: psycopg.Connection[Any], column: Column) -> None:
+    """The ledger's own type for a composite one, so that its text can be read; it is never altered."""
+    if column.base != "composite":
+        return
+    for field in column.fields:
+        _make_type(connection, field)
+    name = mirroring.composite_name(column)
+    connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(mirroring.TYPES)))
+    found = connection.execute("select to_regtype(%s)", (f"{mirroring.TYPES}.{name}",)).fetchone()
+    if found is not None and found[0] is None:
+        fields = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(field.name), _raw(mirroring.field_type(field)))
+            for field in column.fields
+        )
+        connection.execute(sql.SQL("create type {} as ({})").format(sql.Identifier(mirroring.TYPES, name), fields))
 
 
 def _make(connection: psycopg.Connection[Any], plan: TablePlan, reader: str | None) -> None:

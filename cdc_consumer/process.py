@@ -41,6 +41,7 @@ SESSION = {
     "IntervalStyle": "iso_8601",
     "bytea_output": "hex",
     "DateStyle": "ISO",
+    "lc_monetary": "C",
     "synchronous_commit": "off",
     "idle_in_transaction_session_timeout": "60s",
     "jit": "off",

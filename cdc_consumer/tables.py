@@ -76,7 +76,7 @@ class TablePlan:
     @cached_property
     def nulls_for_toast(self) -> frozenset[str]:
         """Columns whose null may be an unchanged value that was not sent."""
-        return frozenset(column.name for column in self.shown if columns.null_for_toast(column))
+        return frozenset(column.name for column in self.shown if mirroring.null_for_toast(column))
 
     def may_hide(self, image: bytes) -> bool:
         """Whether an image has a null that may stand for such a value."""
@@ -134,7 +134,7 @@ class TablePlan:
             needles += [b'"+', b'"-', b'"0000-']
         if any(column.array for column in self.shown):
             needles += [b"[null", b'"[L']
-        if self.settings.forms:
+        if self.settings.forms or any(mirroring.is_turned(column) for column in self.shown):
             needles.append(columns.UNKNOWN)
         return (*needles, *(_null_field(c) for c in self.shown if columns.null_may_hide(c)))
 
@@ -157,6 +157,7 @@ class TablePlan:
             "bytea": f'"{encoded}"',
             "int[]": "[" + ",".join(str(byte) for byte in raw) + "]",
             "uuid[]": f'"{uuid.UUID(bytes=bytes(digest))}"',
+            "hstore": f'{{"{text}":"{text}"}}',
         }
         needed = {_placeholder_kind(column) for column in self.shown if column.toastable}
         return {kind: form for kind, form in forms.items() if kind in needed}
@@ -212,11 +213,15 @@ class TablePlan:
         """The type of a column in the mirror."""
         return "text" if column.name in self.settings.mask else mirroring.ledger_type(column)
 
+    def sql_type(self, column: Column) -> sql.SQL:
+        """The same, for a statement."""
+        return _raw(self.mirror_type(column))
+
     @cached_property
     def create(self) -> sql.Composed:
         """Makes the mirror and what it stands in."""
         listed = sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(c.name), _raw(self.mirror_type(c))) for c in self.shown
+            sql.SQL("{} {}").format(sql.Identifier(c.name), self.sql_type(c)) for c in self.shown
         )
         return sql.SQL("create table if not exists {} ({}, primary key ({}))").format(
             self.mirror, listed, _names(self.key_columns)
@@ -309,6 +314,8 @@ def _placeholder_kind(column: Column) -> str:
         return "int[]"
     if column.array and column.base == "uuid":
         return "uuid[]"
+    if column.base == "hstore":
+        return "hstore"
     return "bytea" if column.base == "bytea" else "text"
 
 

@@ -70,6 +70,31 @@ def verify(
     raise typer.Exit(0 if well else 1)
 
 
+@app.command()
+def schema(
+    source: Source,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A table (`schema.table`) or an entity; default: all.")
+    ] = None,
+    config: ConfigOption = options.DEFAULT_CONFIG,
+) -> None:
+    """Print the JSON Schema of the events of a table or an entity."""
+    import json
+
+    from console import event_schema
+    from console.context import ContextStore
+    from wakestream.config.loading import nearest
+    from wakestream.errors import RefusedError
+
+    with ContextStore.opened(options.load(config).config, source) as store:
+        known = event_schema.names(store.plan)
+        if name is not None and name not in known:
+            raise RefusedError(f"`{name}` is no captured table or entity of {source}{nearest(name, known)}")
+        for each in known if name is None else [name]:
+            made = event_schema.schema_of(store.plan, each)
+            print(json.dumps(made, ensure_ascii=False, indent=None if name is None else 2))
+
+
 def _row(found: views.StoredRow) -> Iterator[str]:
     from cli import output
 

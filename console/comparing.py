@@ -13,6 +13,7 @@ from psycopg import sql
 
 from cdc_consumer import masks
 from cdc_consumer.tables import TablePlan
+from wakestream import mirroring
 from wakestream.catalogue import Column
 
 # Types that have the same order everywhere and the same name; keys of all others are ordered by their text.
@@ -141,9 +142,11 @@ class Side:
 
 
 def _shown(plan: TablePlan, column: Column, *, masked: bool) -> sql.Composable:
-    name = sql.Identifier("t", column.name)
+    name: sql.Composable = sql.Identifier("t", column.name)
     kind = plan.settings.mask.get(column.name)
-    return masks.masked(kind, name) if masked and kind is not None else name
+    if kind is not None and column.base in mirroring.AS_JSON:
+        name = sql.SQL("to_jsonb({})").format(name)  # as it stands in the mirror before it is masked
+    return masks.masked(kind, name) if masked and kind is not None else sql.Identifier("t", column.name)
 
 
 def _ordered(alias: str, column: Column, *, given: bool = False) -> sql.Composed:

@@ -11,7 +11,10 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from cdc_consumer import entity_documents
 from cdc_consumer.plan import Plan
+from cdc_consumer.roots import Touched
+from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from console import sessions, views
 from wakestream import capture, exact_json, ledger
@@ -21,7 +24,10 @@ from wakestream.errors import ConfigurationError, RefusedError
 
 Connection = psycopg.Connection[Any]
 
-AS_EVENTS = "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c bytea_output=hex -c extra_float_digits=1"
+AS_EVENTS = (
+    "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c bytea_output=hex -c extra_float_digits=1"
+    " -c lc_monetary=C"
+)
 """The settings under which values print as events have them."""
 
 
@@ -120,6 +126,35 @@ class ContextStore:
             missing=[*plan.lost, *unknown],
             complete=state.complete,
             gaps=state.gaps,
+            position=position,
+        )
+
+    def document(self, name: str, key: str) -> views.StoredEntity:
+        """One entity by its root's key, as the agent would see it now.
+
+        Raises `RefusedError` for an entity that the store does not know and a key that is none of its.
+        """
+        plan = next((each for each in self.plan.entities if each.entity.name == name), None)
+        if plan is None:
+            known = [each.entity.name for each in self.plan.entities]
+            raise RefusedError(f"`{name}` is no entity of {self.source} in the store{nearest(name, known)}")
+        values = parse_key(plan.root, key.removeprefix(f"{name}/"))
+        with self.connection.transaction():
+            self.connection.execute("set transaction isolation level repeatable read")
+            text, _ = self._find(plan.root, values)
+            roots = {name: Touched(text)}
+            store = Store(self.connection, self.source, self.plan.tables)
+            found = entity_documents.read(plan, self.connection, store, roots).get(name)
+            states = {label: self.state(label) for label in sorted(plan.involved)}
+            position = self.position()
+        return views.StoredEntity(
+            entity=name,
+            source=self.source,
+            key=exact_json.load(text),
+            document=None if found is None else exact_json.load(found.text),
+            missing=[*plan.lost, *(found.missing if found else ())],
+            untrusted=list(plan.untrusted),
+            incomplete=[label for label, state in states.items() if not state.trusted],
             position=position,
         )
 

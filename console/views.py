@@ -291,6 +291,23 @@ class StoredRow(View, frozen=True, kw_only=True):
     position: StorePosition
 
 
+class StoredEntity(View, frozen=True, kw_only=True):
+    """An entity's document as the agent would see it now."""
+
+    entity: str
+    source: str
+    key: Json
+    document: Json | None
+    """Null where there is no root row."""
+    missing: list[str]
+    """Paths that the document cannot tell."""
+    untrusted: list[str]
+    """Paths whose text strangers wrote."""
+    incomplete: list[str]
+    """Tables in it whose mirror is not complete, or behind a gap."""
+    position: StorePosition
+
+
 class Difference(View, frozen=True, kw_only=True):
     """A row that is not the same in the source and in the store."""
 

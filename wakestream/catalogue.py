@@ -12,7 +12,7 @@ class Column(msgspec.Struct, frozen=True):
     type: str
     """`format_type`, for people and for DDL: `timestamp with time zone`, `character varying(20)`."""
     base: str
-    """The type's own name, domains resolved: `int4`, `timestamptz`; of an array its element's, for an enum `enum`."""
+    """The type's own name, domains resolved: `int4`, `timestamptz`; of an array its element's, or `enum` …"""
     array: bool = False
     not_null: bool = False
     generated: bool = False
@@ -22,6 +22,8 @@ class Column(msgspec.Struct, frozen=True):
     """PostgreSQL's `attnum`, which outlives a new name and is never given twice; 0 in revisions that lack it."""
     labels: tuple[str, ...] = ()
     """Of an enum its values, in order."""
+    fields: tuple[Column, ...] = ()
+    """Of a composite type its attributes, in order."""
 
 
 class ForeignKey(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("int2", "int4", "int8", "oid"), "int"),
     **dict.fromkeys(("float4", "float8", "numeric", "money"), "double"),
     **dict.fromkeys(("timestamptz", "timestamp", "date"), "timestamp"),
-    **dict.fromkeys(("json", "jsonb"), "json"),
+    **dict.fromkeys(("json", "jsonb", "hstore", "composite"), "json"),
 }
 _SPELLINGS = {
     "boolean": "bool",

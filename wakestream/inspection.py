@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -40,11 +40,17 @@ _COLUMNS = """
            b.attgenerated <> '' as generated, b.attstorage <> 'p' as toastable, t.typcategory = 'A' as is_array,
            case when coalesce(e.typtype, t.typtype) = 'e' then 'enum'
                 when e.typtype = 'd' then 'domain'
+                when coalesce(e.typtype, t.typtype) = 'c' then 'composite'
+                when r.rngtypid is not null then case when r.rngsubtype = 'timestamptz'::regtype then 'tz' else '' end
+                                                 || 'range'
                 else coalesce(e.typname, t.typname)::text end as base,
            coalesce((select array_agg(l.enumlabel::text order by l.enumsortorder) from pg_enum l
-                     where l.enumtypid = coalesce(e.oid, t.oid)), '{}') as labels
+                     where l.enumtypid = coalesce(e.oid, t.oid)), '{}') as labels,
+           case when coalesce(e.typtype, t.typtype) = 'c' then coalesce(e.typrelid, t.typrelid) end as composite
     from base b join pg_type t on t.oid = b.typ
     left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+    left join pg_range r on coalesce(e.oid, t.oid) in (r.rngtypid, r.rngmultitypid)
+                        and coalesce(e.typnamespace, t.typnamespace) <> 'pg_catalog'::regnamespace
     where t.typtype <> 'd'
     order by b.attrelid, b.attnum
 """
@@ -74,9 +80,10 @@ def read_catalogue(connection: psycopg.Connection[Any], source: str, labels: Ite
         tables = cursor.execute(_TABLES, (sorted(labels),)).fetchall()
         oids = [row["oid"] for row in tables]
         columns = cursor.execute(_COLUMNS, (oids,)).fetchall()
+        fields = _read_fields(cursor, columns)
         foreign_keys = cursor.execute(_FOREIGN_KEYS, (oids,)).fetchall()
     columns_of, keys_of = _by_table(columns, "attrelid"), _by_table(foreign_keys, "conrelid")
-    found = [_table(row, columns_of[row["oid"]], keys_of[row["oid"]]) for row in tables]
+    found = [_table(row, columns_of[row["oid"]], keys_of[row["oid"]], fields) for row in tables]
     return Catalogue(
         source=source,
         system_identifier=server["system_identifier"],
@@ -95,6 +102,21 @@ def table_names(connection: psycopg.Connection[Any]) -> list[str]:
     return [row[0] for row in rows]
 
 
+_Fields = Mapping[int, Sequence[dict[str, Any]]]
+"""The attributes of composite types by their `typrelid`."""
+
+
+def _read_fields(cursor: psycopg.Cursor[dict[str, Any]], columns: list[dict[str, Any]]) -> _Fields:
+    """The attributes of the columns' composite types, and of the composite types in those."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    wanted = {row["composite"] for row in columns} - {None}
+    while wanted:
+        rows = cursor.execute(_COLUMNS, (sorted(wanted),)).fetchall()
+        found |= {oid: [row for row in rows if row["attrelid"] == oid] for oid in wanted}
+        wanted = {row["composite"] for row in rows} - {None} - found.keys()
+    return found
+
+
 def _by_table(rows: list[dict[str, Any]], name: str) -> defaultdict[int, list[dict[str, Any]]]:
     found: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -102,12 +124,14 @@ def _by_table(rows: list[dict[str, Any]], name: str) -> defaultdict[int, list[di
     return found
 
 
-def _table(row: dict[str, Any], columns: list[dict[str, Any]], foreign_keys: list[dict[str, Any]]) -> Table:
+def _table(
+    row: dict[str, Any], columns: list[dict[str, Any]], foreign_keys: list[dict[str, Any]], fields: _Fields
+) -> Table:
     kind = "unlogged" if row["relpersistence"] == "u" else _KIND[row["relkind"]]
     return Table(
         schema=row["schema"],
         name=row["name"],
-        columns=tuple(map(_column, columns)),
+        columns=tuple(_column(each, fields) for each in columns),
         key=tuple(row["key"]),
         replica_identity=_IDENTITY[row["relreplident"]],
         foreign_keys=tuple(
@@ -119,7 +143,7 @@ def _table(row: dict[str, Any], columns: list[dict[str, Any]], foreign_keys: lis
     )
 
 
-def _column(row: dict[str, Any]) -> Column:
+def _column(row: dict[str, Any], fields: _Fields) -> Column:
     return Column(
         name=row["name"],
         type=row["type"],
@@ -130,4 +154,5 @@ def _column(row: dict[str, Any]) -> Column:
         toastable=row["toastable"],
         number=row["number"],
         labels=tuple(row["labels"]),
+        fields=tuple(_column(each, fields) for each in fields.get(row["composite"] or 0, ())),
     )

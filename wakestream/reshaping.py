@@ -130,4 +130,4 @@ def _key(shape: _Shape) -> list[object]:
 
 
 def _type(column: Column) -> object:
-    return column.type, column.base, column.array
+    return column.type, column.base, column.array, column.fields

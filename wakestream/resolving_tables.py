@@ -12,7 +12,7 @@ from wakestream.config import Config
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
 from wakestream.config.models import CapturedTable
-from wakestream.mirroring import is_lost
+from wakestream.mirroring import can_be_key
 from wakestream.program_problems import Problems
 
 CAPTURABLE = ("table", "partitioned")
@@ -89,7 +89,7 @@ def refusal(table: Table) -> str | None:
             f"{label} has an index as its replica identity, so changes of its primary key would be lost;"
             f" `alter table {label} replica identity default`"
         )
-    lost = [name for name in table.key if (column := table.column(name)) is not None and is_lost(column)]
+    lost = [name for name in table.key if (column := table.column(name)) is not None and not can_be_key(column)]
     if lost:
         return f"the key column `{lost[0]}` of {label} has a type that does not arrive whole; remove the table here"
     return None

@@ -9,14 +9,13 @@ from connectors.checks.remedies import quoted
 from connectors.checks.subject import Subject, sql_name
 from wakestream.catalogue import Column, Table
 from wakestream.config.loading import nearest
-from wakestream.mirroring import is_lost
+from wakestream.mirroring import is_lost, null_for_toast
 
 ROWS_PER_SECOND = 20_000  # of a snapshot
 BYTES_PER_SECOND = 15 * 1024**2
 LONG_SNAPSHOT = 1800.0  # seconds
 
 # Arrays whose unchanged out-of-line value Debezium marks; that of others, and of bytea, it sends as null.
-_MARKED_ARRAYS = {"text", "varchar", "bpchar", "json", "jsonb", "int4", "int8", "uuid"}
 
 
 def examine(subject: Subject, existing: list[str]) -> Iterator[Finding]:
@@ -136,7 +135,7 @@ def _may_be_unsent(column: Column, *, mirror: bool) -> bool:
         return False
     if not mirror:
         return True
-    return column.base not in _MARKED_ARRAYS if column.array else column.base == "bytea"
+    return null_for_toast(column)
 
 
 def _row_security(subject: Subject, label: str, table: Table) -> Iterator[Finding]:

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from connectors.checks.finding import Finding, finding
 from connectors.checks.subject import Subject
 from wakestream.catalogue import Column, Table
-from wakestream.mirroring import is_lost
+from wakestream.mirroring import can_be_key, is_lost
 
 _WHY = {
     "time": "cut to milliseconds",
-    "vector": "null in every update that leaves it as it is",
-    "halfvec": "null in every update that leaves it as it is",
-    "sparsevec": "null in every update that leaves it as it is",
+    "timetz": "without its zone",
+    "varbit": "without the zeros before the first one",
     "numeric": "a scale below zero gives a number with thousands of zeros",
 }
 _MOMENTS = ("date", "timestamp", "timestamptz")
@@ -24,7 +23,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     for label, (table, settings) in subject.existing().items():
         columns = [c for c in table.columns if c.name not in settings.exclude and not c.generated]
         lost = [column for column in columns if is_lost(column)]
-        in_key = [column for column in lost if column.name in table.key]
+        in_key = [column for column in columns if column.name in table.key and not can_be_key(column)]
         others = [column for column in lost if column.name not in table.key]
         if in_key:
             evidence = f"the key of {label} has {_listed(in_key)}, whose values do not arrive whole"

@@ -117,15 +117,19 @@ class World:
 
     def wake(self, *arguments: str) -> list[dict[str, Any]]:
         """What the command prints with `--json`."""
+        return [json.loads(line) for line in self.wake_text(*arguments, "--json").splitlines()]
+
+    def wake_text(self, *arguments: str) -> str:
+        """What the command prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "cli.main", "-c", str(self.file), *arguments, "--json"],
+            [sys.executable, "-m", "cli.main", "-c", str(self.file), *arguments],
             capture_output=True,
             check=False,
             cwd=REPOSITORY,
             env={**os.environ, **self.variables, "WAKE_TOKEN": self.token},
         )
         assert done.returncode == 0, f"wake {' '.join(arguments)} ends with {done.returncode}: {done.stderr.decode()}"
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return done.stdout.decode()
 
     def wait_mirrored(self) -> None:
         """Until the consumer has every table's snapshot."""

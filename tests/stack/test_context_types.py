@@ -45,7 +45,7 @@ ARRAYS = (
     *("mood", "date", "timestamp", "timestamptz", "json", "jsonb", "bytea"),
 )
 # What cannot be known: by row, the types of its column.
-LOST_ALWAYS = {"generated", "time[]", "interval[]", "int4range"}
+LOST_ALWAYS = {"generated", "time[]", "interval[]"}
 NESTED_AS_NULLS = {"boolean", "int2", "int4", "int8", "oid", "real", "float8", "numeric", "date", "timestamp"} | {
     *("timestamptz", "bytea")
 }

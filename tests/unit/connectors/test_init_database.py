@@ -162,7 +162,7 @@ lines" (id int primary key, remarks text);
     create table parent (id int primary key); create table child () inherits (parent);
     create table whole (id int primary key) partition by range (id);
     create table part partition of whole default;
-    create table span (id tsrange primary key);
+    create table span (id timetz primary key);
 """
 
 

@@ -17,7 +17,9 @@ from wakestream.mirroring import is_lost, ledger_type
         (Column("c", "time without time zone[]", "time", array=True), True),
         (Column("c", "interval[]", "interval", array=True), True),
         (Column("c", "character(3)[]", "bpchar", array=True), False),
-        (Column("c", "point", "point"), True),
+        (Column("c", "point", "point"), False),
+        (Column("c", "point[]", "point", array=True), True),
+        (Column("c", "time with time zone", "timetz"), True),
         (Column("c", "colour[]", "domain", array=True), True),
     ],
 )
