@@ -139,7 +139,12 @@ def _of_gaps(facts: Facts) -> Situation | None:
     if not facts.gaps or facts.reading:
         return None
     tables = tuple(sorted({label for gap in facts.gaps for label in gap}))
-    return Situation("gap open", f"{len(facts.gaps)} open, over {', '.join(tables)}", "read again", tables)
+    evidence = f"{len(facts.gaps)} open, over {', '.join(tables)}"
+    beyond = snapshots.unreadable(tables)
+    if beyond:  # only a first snapshot reads them
+        evidence += f"; Debezium cannot read {', '.join(beyond)} by an incremental snapshot"
+        return Situation("gap open", evidence, "new snapshot", tables)
+    return Situation("gap open", evidence, "read again", tables)
 
 
 def repair(loaded: Loaded, source: str, found: Situation, report: Report = tell_nobody) -> None:

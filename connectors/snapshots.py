@@ -46,6 +46,11 @@ def signal(config: Kafka, source: str, labels: Sequence[str], *, where: str | No
     return identifier
 
 
+def unreadable(labels: Sequence[str]) -> list[str]:
+    """Those that an incremental snapshot cannot read."""
+    return [label for label in labels if _UNREADABLE.search(label)]
+
+
 def require_readable(labels: Sequence[str]) -> None:
     """Refuse tables that an incremental snapshot cannot read.
 
@@ -53,10 +58,10 @@ def require_readable(labels: Sequence[str]) -> None:
     or a quote at the beginning of a part, is more than it can read: it passes over the table and reports success, or
     its task fails and never starts again. Raises `RefusedError`.
     """
-    unreadable = [label for label in labels if _UNREADABLE.search(label)]
-    if unreadable:
+    beyond = unreadable(labels)
+    if beyond:
         raise RefusedError(
-            f"Debezium cannot read {', '.join(unreadable)} by an incremental snapshot, for a name has a blank in it"
+            f"Debezium cannot read {', '.join(beyond)} by an incremental snapshot, for a name has a blank in it"
             " or begins with a quote: rename it, or `wake detach` and `wake apply`, which reads everything once more"
         )
 

@@ -60,6 +60,7 @@ def test_nothing_to_repair(changes: dict[str, Any]) -> None:
         ({"state": "FAILED"}, "failed", "restart"),
         ({"slot_active": False, "clock_age": 61.0}, "hanging", "restart"),
         ({"gaps": (("public.b",), ("public.a", "public.b"))}, "gap open", "read again"),
+        ({"gaps": (("public.a", 'public.Sitz "Plan"'),)}, "gap open", "new snapshot"),
     ],
 )
 def test_each_situation_has_its_name(changes: dict[str, Any], name: str, way: str) -> None:
