@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from cdc_consumer.columns import UNKNOWN
+from cdc_consumer.printed import Printed
 from cdc_consumer.tables import TablePlan
 from wakestream.capture import Form
 from wakestream.catalogue import Column
@@ -33,6 +34,7 @@ class Conversion:
 
     def __init__(self, plan: TablePlan) -> None:
         self._plan = plan
+        self._printed = Printed({plan.label: plan})
         self._converted = [
             (column, _CONVERT[form])
             for name, form in plan.settings.forms.items()
@@ -41,7 +43,7 @@ class Conversion:
 
     def image(self, raw: bytes) -> bytes:
         """An image in our form."""
-        return self._turned(raw)[0] if self._converted else raw
+        return self._printed.image(self._plan.label, self._turned(raw)[0] if self._converted else raw)
 
     def key(self, raw: bytes) -> bytes:
         """A key in our form. Raises `EventError` where it cannot be read."""

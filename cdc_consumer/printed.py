@@ -47,13 +47,16 @@ class Printed:
         changes = [
             change
             if change.after is None or change.table not in self._tables
-            else msgspec.structs.replace(change, after=self._image(change.table, change.after))
+            else msgspec.structs.replace(change, after=self.image(change.table, change.after))
             for change in piece.changes
         ]
         return dataclasses.replace(piece, changes=changes)
 
-    def _image(self, label: str, image: bytes) -> bytes:
-        conversions = self._tables[label]
+    def image(self, label: str, image: bytes) -> bytes:
+        """An image of this table, readable."""
+        conversions = self._tables.get(label)
+        if conversions is None:
+            return image
         fields = _fields.decode(image)
         for name, convert in conversions.items():
             text = bytes(fields.get(name, _NULL))
