@@ -82,6 +82,11 @@ class Values:
                 listed = ", ".join(columns)
                 evidence = f"{listed} of {table.label} does not arrive whole, and is `missing` in every event"
                 yield Flaw("adopt.values", evidence, _remedy(setting), table.label)
+        unsure = [c.name for c in table.columns if self.forms.get(c.name) == "unscaled" and not c.not_null]
+        shown = [name for name in unsure if name not in hidden]
+        if shown:
+            evidence = f"a null of {', '.join(shown)} of {table.label} may be NaN, and is `missing` therefore"
+            yield Flaw("adopt.values", evidence, _remedy(f"{_NUMBERS}=string"), table.label)
 
 
 def _remedy(settings: str) -> str:

@@ -23,6 +23,8 @@ FAILPOINTS = (
     "consume.5.before_commit",
     "consume.5.committed",
 )
+# Of an adopted connector's cycle: the point at which it has written down what it reads next, too.
+ADOPTED_FAILPOINTS = (FAILPOINTS[0], "consume.2.written", *FAILPOINTS[1:])
 
 
 class ConsumerProcess:
@@ -128,7 +130,7 @@ class ConsumerProcess:
         return self._process
 
     def _armed(self, point: str) -> Path:
-        assert point in FAILPOINTS
+        assert point in ADOPTED_FAILPOINTS
         return self._points / f"{point}.hold"
 
     def _reached(self, point: str) -> Path:
