@@ -195,7 +195,7 @@ class Batch:
             rows = str(piece.body.get("total_rows_scanned") or "0")
             self._mirrors.scanned(str(piece.body.get("scanned_collection")), str(piece.body.get("status")), int(rows))
         if kind in ("ABORTED", "SKIPPED"):
-            # A connector that starts again says that it skips the initial snapshot, and goes on with an incremental one.
+            # One that starts again says that it skips the initial snapshot, and goes on with an incremental one.
             self._mirrors.abandon_snapshot(ahead=piece.body.get("aggregate") != INITIAL)
             return []
         return self._end_snapshot(piece) if kind == "COMPLETED" else []

@@ -4,7 +4,7 @@
 2. Drop transactions that were applied before (`collect`, by END's LSN).
 3. In one ledger transaction, which starts by claiming the position row: move the mirrors, work out the events,
    write receipts and dead letters.
-4. Publish the events and wait for the broker.
+4. Publish the events and wait for the broker; what arrives meanwhile joins the cycle.
 5. Commit with the new position.
 
 A crash before 5 repeats from 1 and makes the same bytes again; readers drop them by their rule. How the log is cut
@@ -14,6 +14,7 @@ been applied alone.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -59,23 +60,58 @@ class Cycle:
         self._mark_key = mark_key
         self._render = Renderer(self._source, log, partitions)
         self._batch: Batch | None = None
+        self._pieces: list[Piece] = []
+        """Applied, and not committed."""
+        self._newest: int | None = None
+        """The source's newest revision, once the position is claimed."""
+        self._began = 0.0
+        self._sent = 0
 
     def run(self, pieces: Sequence[Piece], read_from: int, commit: int | None) -> int:
         """Apply, publish and commit these pieces; returns the id of the source's newest revision.
 
         Raises `TransientError` or psycopg's errors with nothing committed.
         """
-        began, sent = time.perf_counter(), self._publisher.sent
+        newest = self.add(pieces)
+        self.finish(read_from, commit)
+        return newest
+
+    def add(self, pieces: Sequence[Piece]) -> int:
+        """Apply these pieces behind those that are not committed yet, and hand their events over; `finish` commits.
+
+        Returns the id of the source's newest revision. Raises psycopg's errors with nothing committed.
+        """
+        if not self._pieces:
+            self._began, self._sent = time.perf_counter(), self._publisher.sent
+        self._pieces += pieces
         try:
-            newest = self._apply_and_publish(pieces, careful=False)
+            with self._connection.pipeline():
+                self._apply_and_publish(pieces)
         except UNREADABLE as error:
             logger.warning(
                 "A batch of %s has values that cannot be read; applying it row by row: %s", self._source, error
             )
             self._connection.rollback()
-            newest = self._apply_and_publish(pieces, careful=True)
+            self._newest = None
+            self._apply_and_publish(self._pieces, careful=True)
             self._batch = None
+        return self._newest or 0
+
+    @property
+    def size(self) -> int:
+        """How many pieces are applied and not committed."""
+        return len(self._pieces)
+
+    def is_published(self, wait: float) -> bool:
+        """Whether the broker has everything; waits so many seconds for it."""
+        return self._publisher.is_done(wait)
+
+    def finish(self, read_from: int, commit: int | None) -> None:
+        """Wait for the broker, and commit everything that was added. Raises `TransientError` with nothing committed."""
+        reach("consume.4.before_wait")
+        self._publisher.wait()
         reach("consume.4.published")
+        pieces = self._pieces
         clock = max((piece.ts_ms for piece in pieces if piece.clock), default=None)
         reach("consume.5.before_commit")
         with self._connection.pipeline():  # 5
@@ -89,16 +125,20 @@ class Cycle:
             )
             self._connection.commit()
         reach("consume.5.committed")
-        measures.applied(self._source, pieces, self._publisher.sent - sent, began)
-        return newest
+        measures.applied(self._source, pieces, self._publisher.sent - self._sent, self._began)
+        self._pieces, self._newest = [], None
 
-    def _apply_and_publish(self, pieces: Sequence[Piece], *, careful: bool) -> int:
-        newest = position.claim(self._connection, self._source, self._epoch)  # 3
-        reach("consume.3.claimed")
+    def _apply_and_publish(self, pieces: Sequence[Piece], *, careful: bool = False) -> None:
+        claim = None
+        if self._newest is None:
+            claim = position.ask_claim(self._connection, self._source, self._epoch)  # 3
+            reach("consume.3.claimed")
         if self._batch is None or careful:
             # What it remembers of the mirrors holds as long as every cycle commits; after a failure it is read anew.
             self._batch = Batch(self._connection, self.plan, self._render, self._log, self._mark_key, careful=careful)
-        self._publisher.send(self._batch.messages(pieces))  # 4, as the events are worked out
-        reach("consume.4.before_wait")
-        self._publisher.wait()
-        return newest
+        messages = self._batch.messages(pieces)
+        first = next(messages, None)  # the claim travels with the first statements
+        if claim is not None:
+            self._newest = position.claimed(claim, self._source)
+        if first is not None:
+            self._publisher.send(itertools.chain([first], messages))  # 4, as the events are worked out

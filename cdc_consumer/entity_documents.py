@@ -24,16 +24,31 @@ class Shown(NamedTuple):
     missing: tuple[str, ...]
 
 
-def read(
-    plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, roots: Mapping[str, Touched]
-) -> dict[str, Shown]:
-    """The documents of these roots as they stand now, by subject; roots that do not exist are absent."""
-    subjects = list(roots)
-    if not subjects:
-        return {}
-    listed = "[" + ",".join(roots[subject].text for subject in subjects) + "]"
-    rows = connection.execute(plan.query, (listed,)).fetchall()
-    return {subjects[place - 1]: _withhold_missing(plan, store, text) for place, text in rows}
+class Asked:
+    """Documents that were asked for as they stand at that moment; the answer may be taken later."""
+
+    def __init__(
+        self, plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, roots: Mapping[str, Touched]
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._subjects = list(roots)
+        self._cursor: psycopg.Cursor[Any] | None = None
+        self._taken: dict[str, Shown] | None = None if roots else {}
+        if roots:
+            listed = "[" + ",".join(root.text for root in roots.values()) + "]"
+            self._cursor = connection.execute(plan.query, (listed,))
+            if any(store.has_missing(label) for label in plan.involved):
+                self.take()  # what is not known may be known later
+
+    def take(self) -> dict[str, Shown]:
+        """By subject; roots that did not exist are absent."""
+        if self._taken is None and self._cursor is not None:
+            self._taken = {
+                self._subjects[place - 1]: _withhold_missing(self._plan, self._store, text)
+                for place, text in self._cursor.fetchall()
+            }
+        return self._taken or {}
 
 
 def _withhold_missing(plan: EntityPlan, store: Store, document: str) -> Shown:

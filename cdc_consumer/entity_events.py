@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 import psycopg
 
-from cdc_consumer import causes, entity_documents, roots
+from cdc_consumer import causes, roots
 from cdc_consumer.collect import Piece
 from cdc_consumer.entities import EntityPlan, path
-from cdc_consumer.entity_documents import Shown
+from cdc_consumer.entity_documents import Asked, Shown
 from cdc_consumer.render import Draft, EntityChange, Message, Place, Renderer
 from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
@@ -32,7 +33,7 @@ class _Found:
 
     plan: EntityPlan
     roots: dict[str, Touched]
-    before: Documents | None
+    before: Asked | None
     """None where they wait in the temporary table."""
 
     def parts(self) -> list[dict[str, Touched]]:
@@ -91,20 +92,23 @@ class EntityEvents:
 
     def _read_before(self, plan: EntityPlan, found: dict[str, Touched]) -> _Found:
         if len(found) <= AT_ONCE:
-            return _Found(plan, found, self._read(plan, found))
+            # The answer is taken after the piece is applied, so that both questions travel together.
+            return _Found(plan, found, Asked(plan, self._connection, self._store, found))
         result = _Found(plan, found, None)
         for part in result.parts():
             self._waiting.keep(plan.entity.name, self._read(plan, part))
         return result
 
     def _read(self, plan: EntityPlan, part: dict[str, Touched]) -> Documents:
-        return entity_documents.read(plan, self._connection, self._store, part)
+        return Asked(plan, self._connection, self._store, part).take()
 
     def _changes(
         self, found: _Found, part: dict[str, Touched], row_ids: Mapping[int, str], *, truncated: bool
     ) -> list[EntityChange]:
         """What became of these roots; those that stay as they were are absent."""
-        old = found.before if found.before is not None else self._waiting.take(found.plan.entity.name, list(part))
+        old = (
+            found.before.take() if found.before is not None else self._waiting.take(found.plan.entity.name, list(part))
+        )
         new = self._read(found.plan, part)
         changes: list[EntityChange] = []
         for subject, root in part.items():
@@ -222,12 +226,16 @@ class _WaitingDocuments:
                 " on commit drop"
             )
             self._used = True
-        rows = [(subject, shown.text, list(shown.missing)) for subject, shown in documents.items()]
-        with self._connection.cursor() as cursor:
-            statement = "copy pg_temp.wake_before (entity, subject, document, missing) from stdin"
-            with cursor.copy(statement) as copy:
-                for row in rows:
-                    copy.write_row((entity, *row))
+        rows = [
+            {"subject": subject, "document": shown.text, "missing": list(shown.missing)}
+            for subject, shown in documents.items()
+        ]
+        self._connection.execute(
+            "insert into pg_temp.wake_before select %s, x.subject, x.document,"
+            " array(select json_array_elements_text(x.missing))"
+            " from json_to_recordset(%s::json) as x(subject text, document text, missing json)",
+            (entity, msgspec.json.encode(rows).decode()),
+        )
 
     def take(self, entity: str, subjects: list[str]) -> Documents:
         """Documents that were put aside."""

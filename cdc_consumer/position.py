@@ -111,12 +111,24 @@ def claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> int:
     Raises `FatalError` when another consumer has taken the source over.
     """
     with connection.pipeline():  # so that BEGIN travels with it
-        cursor = connection.execute(
-            "select (select max(r.id) from wake.revision r where r.source = p.source)"
-            " from wake.source_position p where p.source = %s and p.epoch = %s for update of p",
-            (source, epoch),
-        )
-        row = cursor.fetchone()
+        return claimed(ask_claim(connection, source, epoch), source)
+
+
+def ask_claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> psycopg.Cursor[Any]:
+    """Ask for the row's lock; `claimed` takes the answer. In a pipeline, other statements may travel with it."""
+    return connection.execute(
+        "select (select max(r.id) from wake.revision r where r.source = p.source)"
+        " from wake.source_position p where p.source = %s and p.epoch = %s for update of p",
+        (source, epoch),
+    )
+
+
+def claimed(asked: psycopg.Cursor[Any], source: str) -> int:
+    """The id of the source's newest revision; nothing may be published before.
+
+    Raises `FatalError` when another consumer has taken the source over.
+    """
+    row = asked.fetchone()
     if row is None:
         raise _taken_over(source)
     return int(row[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 POLL_TIMEOUT = 0.2  # seconds until a stop is noticed
 READ_AT_ONCE = 500  # messages
 BATCH = 4000  # messages read before what is whole is applied
+ACK_WAIT = 0.001  # seconds for the broker, before a look at what has arrived meanwhile
+JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
 
 # A cycle waits for the broker inside its transaction; longer than that, and the owner is dead.
@@ -156,9 +159,12 @@ class Session:
             reach("consume.2.read")
             record = pieces.pop() if is_border(pieces[-1]) else None
             if pieces:
-                number = cycle.run(pieces, collector.read_from(last - (record is not None)), collector.applied)
+                number, offset = cycle.add(pieces), pieces[-1].offset
+                if record is None:
+                    last, offset, record = self._join(cycle, collector, last, offset)
+                cycle.finish(collector.read_from(last - (record is not None)), collector.applied)
                 newest, wanted = number, wanted if number == newest else self._unplaced()
-                at = msgspec.structs.replace(at, offset=pieces[-1].offset)
+                at = msgspec.structs.replace(at, offset=offset)
             if record is not None and not is_revision(record):
                 self._begin_history(record, plan, publisher, at)
                 return  # to be opened anew
@@ -171,6 +177,23 @@ class Session:
                 cycle.run([record], collector.read_from(last), collector.applied)
                 at = msgspec.structs.replace(at, offset=record.offset)
             yield
+
+    def _join(self, cycle: Cycle, collector: Collector, last: int, offset: int) -> tuple[int, int, Piece | None]:
+        """Let what arrives while the broker takes the events join the cycle.
+
+        Returns the last record read, that of the last piece applied, and a border if one came.
+        """
+        deadline = time.monotonic() + JOIN_FOR
+        while cycle.size < BATCH and not cycle.is_published(ACK_WAIT) and time.monotonic() < deadline:
+            read, pieces = self._read(collector, offset, wait=0.0)
+            last = max(last, read)
+            record = pieces.pop() if pieces and is_border(pieces[-1]) else None
+            if pieces:
+                cycle.add(pieces)
+                offset = pieces[-1].offset
+            if record is not None:
+                return last, offset, record
+        return last, offset, None
 
     def _begin_history(self, record: Piece, plan: Plan, publisher: Publisher, at: Position) -> None:
         """What follows is of a database that was restored: its positions begin anew, behind a gap."""
@@ -189,11 +212,11 @@ class Session:
         opened = start.Opened(anew, f"the source was restored: {record.body['reason']}", told_at)
         start.announce_gap(self._connection, publisher, self._context, plan, opened)
 
-    def _read(self, collector: Collector, applied_offset: int) -> tuple[int, list[Piece]]:
+    def _read(self, collector: Collector, applied_offset: int, wait: float = POLL_TIMEOUT) -> tuple[int, list[Piece]]:
         """What is there now, up to a batch or a border; waits a little for the first message only."""
         pieces: list[Piece] = []
         last = applied_offset
-        messages, self._ahead = self._ahead or self._wait(), []
+        messages, self._ahead = self._ahead or self._wait(wait), []
         count = 0
         while messages:
             for place, message in enumerate(messages, 1):
@@ -219,8 +242,8 @@ class Session:
         known = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), cached=True)
         return known[1] if known[1] >= 0 else None
 
-    def _wait(self) -> list[Message]:
-        first = self._consumer.poll(POLL_TIMEOUT)
+    def _wait(self, wait: float) -> list[Message]:
+        first = self._consumer.poll(wait)
         return [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE, 0)]
 
     def _unreadable(self, error: KafkaError) -> WakeError:

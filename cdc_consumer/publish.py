@@ -42,6 +42,10 @@ class Publisher:
             for partition in range(self._partitions):
                 self._produce(message, partition)
 
+    def is_done(self, wait: float) -> bool:
+        """Whether nothing is on its way any more; waits so many seconds for it. `wait` says whether it has arrived."""
+        return self._producer.flush(wait) == 0 or self._failure is not None
+
     def wait(self) -> None:
         """Until the broker has everything. Raises `TransientError` otherwise."""
         deadline = time.monotonic() + PATIENCE

@@ -60,42 +60,53 @@ def find(
     if own:
         for (place, _), text in zip(own, store.keys(plan.root, [c for _, c in own]), strict=True):
             add(text, [place])
-    for chain in plan.watched_chains:
-        of_member = [(i, c) for i, c in enumerate(changes) if c.table == chain[-1].table]
-        if not of_member:
-            continue
-        limit = chain[-1].fan_out
-        roots = _roots(plan, chain, connection, store, of_member)
-        if len(roots) > limit:
-            overflows.append(Overflow(path(chain), limit))
+    asked = [
+        (chain, _Asked(plan, chain, connection, store, of_member))
+        for chain in plan.watched_chains
+        if (of_member := [(i, c) for i, c in enumerate(changes) if c.table == chain[-1].table])
+    ]
+    for chain, each in asked:
+        roots = each.take()
+        if len(roots) > chain[-1].fan_out:
+            overflows.append(Overflow(path(chain), chain[-1].fan_out))
             continue
         for text, places in roots:
             add(text, places)
     return found, overflows
 
 
-def _roots(
-    plan: EntityPlan,
-    chain: Chain,
-    connection: psycopg.Connection[Any],
-    store: Store,
-    changes: list[tuple[int, Change]],
-) -> list[tuple[str, list[int]]]:
-    """Key of each root that shows one of these members, with the places of the changes; one more than allowed."""
-    most = chain[-1].fan_out + 1
-    found: list[tuple[str, list[int]]] = []
-    truncates = [i for i, c in changes if c.op == "t"]
-    if truncates:
-        rows = connection.execute(plan.all_roots_of(chain), (most,)).fetchall()
-        found += [(text, [truncates[0]]) for (text,) in rows]
-    records = _records(
-        plan.tables[chain[-1].table], chain, connection, store, [(i, c) for i, c in changes if c.op != "t"]
-    )
-    if records:
-        listed = "[" + ",".join(text for _, text in records) + "]"
-        rows = connection.execute(plan.roots_of(chain), (listed, most)).fetchall()
-        found += [(text, [records[place - 1][0] for place in places]) for text, places in rows]
-    return found
+class _Asked:
+    """The roots that show one of these members: asked for, and taken when all such questions are on their way."""
+
+    def __init__(
+        self,
+        plan: EntityPlan,
+        chain: Chain,
+        connection: psycopg.Connection[Any],
+        store: Store,
+        changes: list[tuple[int, Change]],
+    ) -> None:
+        most = chain[-1].fan_out + 1
+        self._truncate = next((i for i, c in changes if c.op == "t"), None)
+        self._of_all: psycopg.Cursor[Any] | None = None
+        self._of_rows: psycopg.Cursor[Any] | None = None
+        if self._truncate is not None:
+            self._of_all = connection.execute(plan.all_roots_of(chain), (most,))
+        rows = [(i, c) for i, c in changes if c.op != "t"]
+        self._records = _records(plan.tables[chain[-1].table], chain, connection, store, rows)
+        if self._records:
+            listed = "[" + ",".join(text for _, text in self._records) + "]"
+            self._of_rows = connection.execute(plan.roots_of(chain), (listed, most))
+
+    def take(self) -> list[tuple[str, list[int]]]:
+        """Key of each root, with the places of the changes; one more than allowed, where there are too many."""
+        found: list[tuple[str, list[int]]] = []
+        if self._of_all is not None and self._truncate is not None:
+            found += [(text, [self._truncate]) for (text,) in self._of_all.fetchall()]
+        if self._of_rows is not None:
+            rows = self._of_rows.fetchall()
+            found += [(text, [self._records[place - 1][0] for place in places]) for text, places in rows]
+        return found
 
 
 def _records(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -76,9 +76,45 @@ class Store:
             if segment[0].change.op == "t":
                 self._truncate(segment[0].plan)
                 continue
+            asked: list[Callable[[], None]] = []
             for plan, wave in _waves(segment):
-                self._apply_wave(plan, wave)
+                finish = self._ask_wave(plan, wave)
+                if finish is None:  # It needs answers at once, and those before it first.
+                    _finish(asked)
+                    self._apply_wave(plan, wave)
+                else:
+                    asked.append(finish)
+            _finish(asked)
         return rows
+
+    def _ask_wave(self, plan: TablePlan, wave: list[Row]) -> Callable[[], None] | None:
+        """Send the statements of a wave whose images tell everything; what is returned takes the answers.
+
+        So the waves of several tables travel together. None for a wave that needs more than that.
+        """
+        if self._careful or not plan.simple_key or not plan.settings.mirror:
+            return None
+        plain = [row for row in wave if row.change.op != "d"]
+        images = [row.change.after or b"{}" for row in plain]
+        uncertain = plan.label in self._with_missing or bool(plan.nulls_for_toast)
+        if uncertain or doubtful.may_be_ragged(plan, images) or plan.may_be_doubtful(images):
+            return None
+        deletes = [row for row in wave if row.change.op == "d"]
+        upserted = self._connection.execute(plan.upsert, (_array(images),)) if plain else None
+        deleted = self._connection.execute(plan.delete, (_array(r.change.key for r in deletes),)) if deletes else None
+
+        def finish() -> None:
+            for row, key in zip(wave, self.keys(plan, [row.change for row in wave]), strict=True):
+                row.key = key
+            if upserted is not None:
+                for row, (before, after) in zip(plain, upserted.fetchall(), strict=True):
+                    row.before, row.after = before, after
+            if deleted is not None:
+                for place, image in deleted.fetchall():
+                    deletes[place - 1].before = image
+            self._settle_wave(plan, wave, {})
+
+        return finish
 
     def _apply_wave(self, plan: TablePlan, wave: list[Row]) -> None:
         for row, key in zip(wave, self._readable_keys(plan, wave), strict=True):
@@ -365,6 +401,13 @@ def _reason(plan: TablePlan, error: psycopg.Error) -> str:
     if plan.settings.mask:
         return f"a value that PostgreSQL does not read ({type(error).__name__}, {error.sqlstate})"
     return str(error).splitlines()[0]
+
+
+def _finish(asked: list[Callable[[], None]]) -> None:
+    """Take the answers in the order of the questions."""
+    for finish in asked:
+        finish()
+    asked.clear()
 
 
 def _array(texts: Iterable[bytes]) -> str:
