@@ -11,7 +11,7 @@ from typing import Any, Literal
 import psycopg
 
 from cdc_consumer import causes
-from cdc_consumer.collect import Piece, is_revision
+from cdc_consumer.collect import INITIAL, Piece, is_revision
 from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
 from cdc_consumer.mirrors import Mirrors
@@ -22,7 +22,6 @@ from cdc_consumer.store import Row, Store
 from wakestream import change_log, topics
 
 CHUNK = 2000  # changes that one statement takes at most
-INITIAL = "Initial Snapshot"
 UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
 
 

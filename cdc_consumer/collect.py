@@ -2,6 +2,9 @@
 
 Debezium sends a stretch again after a crash, also from the middle of a transaction. A transaction is therefore
 collected by its id until END and folded by `total_order`; END's LSN tells whether it was applied before.
+
+Transactions come one after another in the order of their commits. One that was begun, and behind whose last record
+another stands whole that is new, has been passed over and never ends: its changes are lost (docs/decisions/0013).
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from cdc_consumer import decode
 from cdc_consumer.decode import Change, Envelope
 from wakestream import change_log, marks
 from wakestream.errors import EventError
+
+INITIAL = "Initial Snapshot"
 
 Kind = Literal["transaction", "snapshot", "notice", "control", "broken"]
 
@@ -57,10 +62,12 @@ def is_border(piece: Piece) -> bool:
 class _Open:
     """A transaction whose END has not come."""
 
-    __slots__ = ("entries", "first_offset")
+    __slots__ = ("covered", "entries", "first_offset", "last_offset")
 
     def __init__(self, offset: int) -> None:
-        self.first_offset = offset
+        self.first_offset = self.last_offset = offset
+        self.covered = False
+        """Whether a gap over all tables was declared, or a first snapshot began, since it did."""
         self.entries: dict[int, Change | tuple[str, bytes]] = {}
 
 
@@ -80,7 +87,7 @@ class Collector:
         """The piece that this message completes, or None. A transaction that was applied before makes none."""
         try:
             if key is not None and key.startswith(b'{"wake"'):
-                return Piece("control", offset, body=_control(key, value))
+                return self._control(Piece("control", offset, body=_control(key, value)))
             return self._take(offset, key, decode.decode(value))
         except EventError as error:
             return Piece("broken", offset, reason=error.reason, detail=error.detail, digest=decode.digest(value))
@@ -89,11 +96,13 @@ class Collector:
         if envelope.op is not None:
             return self._change(offset, key, envelope)
         if envelope.status == "BEGIN":
-            self._open.setdefault(_txid(envelope.id), _Open(offset))
+            self._open.setdefault(_txid(envelope.id), _Open(offset)).last_offset = offset
             return None
         if envelope.status == "END":
             return self._end(offset, envelope)
         if envelope.aggregate_type is not None:
+            if (envelope.aggregate_type, envelope.type) == (INITIAL, "STARTED"):
+                self._cover()
             said = {"id": envelope.id, "type": envelope.type, "aggregate": envelope.aggregate_type}
             body = {**(envelope.additional_data or {}), **said}
             return Piece("notice", offset, ts_ms=envelope.timestamp or 0, body=body)
@@ -110,6 +119,7 @@ class Collector:
         opened = self._open.get(block.id.partition(":")[0])
         if opened is None:  # looked at closely only where it is new
             opened = self._open[_txid(block.id)] = _Open(offset)
+        opened.last_offset = offset
         entries = opened.entries
         if envelope.op == "m":
             message = envelope.message
@@ -140,7 +150,32 @@ class Collector:
             arrived = Counter(change.table for change in piece.changes)
             counts = decode.counts_of(envelope)
             piece.behind = sorted(label for label, count in counts.items() if count != arrived[label])
+        lost = self._passed_over(offset if collected is None else collected.first_offset)
+        if lost:  # of which tables, only its END could have told
+            piece.reason = "; ".join([*([piece.reason] if piece.reason else []), *lost])
+            piece.behind = []
         return piece
+
+    def _passed_over(self, begun: int) -> list[str]:
+        """Forget the transactions all of which stands in front of one that began there; what is lost with them."""
+        passed = {txid: each for txid, each in self._open.items() if each.last_offset < begun}
+        for txid in passed:
+            del self._open[txid]
+        return [
+            f"transaction {txid}, begun at offset {each.first_offset}, never ended"
+            for txid, each in passed.items()
+            if not each.covered
+        ]
+
+    def _control(self, piece: Piece) -> Piece:
+        if piece.body["kind"] == "restored" or (piece.body["kind"] == "gap" and piece.body["tables"] is None):
+            self._cover()
+        return piece
+
+    def _cover(self) -> None:
+        """Whatever may be missing of what is open now is known to be missing."""
+        for each in self._open.values():
+            each.covered = True
 
 
 def _txid(identifier: str | None) -> str:

@@ -249,6 +249,26 @@ def test_what_is_gone_is_told_in_parts_and_no_row_that_was_shown(
     assert letters == []
 
 
+def test_behind_a_transaction_that_was_passed_over_nothing_is_claimed_until_a_snapshot_has_read(
+    new_ledger: NewLedger,
+) -> None:
+    log = started("seat")
+    log.transaction(seat(1, "a", True))
+    log.begin(9)
+    log.change(9, 1, update("seat", {"number": 1, "code": "a"}, {"free": False}))  # and whatever else it did
+    log.transaction(update("seat", {"number": 1, "code": "a"}, {"free": True}))
+    log.snapshot(("seat",), [seat(1, "a", True)], kind="Incremental Snapshot")
+    log.transaction(update("seat", {"number": 1, "code": "a"}, {"free": False}))
+    context, letters = consumed(new_ledger, log, plan(SEAT))
+    told = [(each.data["state"], each.data["reason"]) for each in context.of_type("context.gap")]
+    assert [state for state, _ in told] == ["open", "closed"]
+    assert told[0][1].endswith("never ended")
+    unsure, sure = context.of_type("row.updated")
+    assert (unsure.data["before"], unsure.data["missing"]) == (None, ["before"])
+    assert (sure.data["before"]["free"], sure.data["changed"]) == (True, ["free"])
+    assert letters == []
+
+
 @pytest.mark.parametrize("kind", ["Incremental Snapshot", "Initial Snapshot"])
 def test_a_gap_that_opens_while_a_snapshot_reads_is_closed_by_the_next_one(new_ledger: NewLedger, kind: str) -> None:
     log = started("seat")

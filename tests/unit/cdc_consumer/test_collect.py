@@ -5,6 +5,8 @@ import pytest
 from cdc_consumer.collect import Collector, Piece
 from tests.harness.debezium import LogWriter, clock, delete, insert, message, update
 from tests.harness.replay import Record
+from wakestream import change_log
+from wakestream.change_log import Control
 
 
 def collected(records: list[Record], collector: Collector | None = None) -> list[Piece]:
@@ -104,16 +106,85 @@ def test_changes_that_did_not_arrive_are_named() -> None:
 def test_a_restart_reads_from_the_oldest_open_transaction() -> None:
     log = LogWriter()
     log.transaction(insert("flight", {"id": 1}, {}))  # offsets 0 to 2
-    log.begin(1)  # 3
-    log.begin(2)  # 4
+    log.begin(2)  # 3
+    log.begin(1)  # 4
     log.end(2, 0)  # 5
     collector = Collector()
     collected(log.records, collector)
-    assert collector.read_from(5) == 3
+    assert collector.read_from(5) == 4
     collector.take(6, None, log.records[-1][2])
     log.end(1, 0)
     collector.take(*log.records[-1])
     assert collector.read_from(6) == 7
+
+
+def test_a_transaction_that_was_passed_over_is_lost_and_pins_nothing() -> None:
+    log = LogWriter(tx=5)
+    first = log.transaction(insert("flight", {"id": 1}, {}))  # offsets 0 to 2
+    log.begin(9)  # 3
+    three(log, 9, count=1)  # 4
+    log.begin(6)  # 5: what was applied already is sent again
+    three(log, 6, count=1)
+    log.end(6, 1, lsn=first)  # 7
+    collector = Collector()
+    collected(log.records, collector)
+    assert collector.read_from(7) == 3, "it may still be sent again"
+    rest = len(log.records)
+    log.transaction(insert("flight", {"id": 2}, {}))
+    log.transaction(insert("flight", {"id": 3}, {}))
+    passing, after = collected(log.records[rest:], collector)
+    assert passing.reason == "transaction 9, begun at offset 3, never ended"
+    assert (keys(passing), passing.behind) == ([b'{"id":2}'], [])
+    assert (after.reason, collector.read_from(after.offset)) == ("", after.offset + 1)
+
+
+def test_a_transaction_that_was_passed_over_beside_one_that_is_not_whole() -> None:
+    log = LogWriter()
+    log.begin(9)
+    log.begin(10)
+    log.end(10, 1, tables={"flight": 1})
+    (piece,) = collected(log.records)
+    assert piece.reason == (
+        "transaction 10 has 1 changes, 0 of them arrived; transaction 9, begun at offset 0, never ended"
+    )
+    assert piece.behind == []
+
+
+def test_a_transaction_that_is_sent_again_whole_was_not_passed_over() -> None:
+    log = LogWriter(tx=5)
+    first = log.transaction(insert("flight", {"id": 1}, {}))
+    log.begin(9)
+    three(log, 9, count=2)
+    log.begin(6)
+    log.end(6, 1, lsn=first)
+    log.begin(9)
+    three(log, 9)
+    log.end(9, 3)
+    log.transaction(clock())
+    assert [piece.reason for piece in collected(log.records)] == ["", "", ""]
+
+
+@pytest.mark.parametrize("covered", ["gap", "restored", "snapshot"])
+def test_what_is_lost_behind_a_gap_is_not_lost_a_second_time(covered: str) -> None:
+    log = LogWriter()
+    log.begin(9)
+    if covered == "snapshot":
+        log.notice("STARTED", "Initial Snapshot", data_collections="public.flight")
+    else:
+        log.raw(change_log.key(covered), change_log.encode(Control(reason="slot lost", ts_ms=1)))
+    log.transaction(clock())
+    collector = Collector()
+    pieces = collected(log.records, collector)
+    assert [piece.reason for piece in pieces] == ["", ""]
+    assert collector.read_from(pieces[-1].offset) == pieces[-1].offset + 1
+
+
+def test_a_gap_over_some_tables_covers_nothing_else() -> None:
+    log = LogWriter()
+    log.begin(9)
+    log.raw(change_log.key("gap"), change_log.encode(Control(reason="by hand", tables=["public.seat"], ts_ms=1)))
+    log.transaction(clock())
+    assert collected(log.records)[-1].reason == "transaction 9, begun at offset 0, never ended"
 
 
 def test_snapshot_rows_stand_alone_inside_a_transaction_too() -> None:
