@@ -28,6 +28,10 @@ _Told = tuple[int, Entry, Change]
 """An entry with its number and its change."""
 
 
+def _manner_of(each: tuple[Manner, _Told]) -> Manner:
+    return each[0]
+
+
 class AdoptedPlace(Place):
     """What the event of one message says of its place."""
 
@@ -58,8 +62,8 @@ class AdoptedBatch:
     def messages(self, entries: Sequence[Entry], before: int, inputs: Inputs) -> Iterator[Message]:
         """The events of these entries, numbered behind `before`; notes in `inputs` where snapshots stand."""
         told = list(self._unseen(entries, before))
-        with_manner = [(self._manner(each[1], each[2], inputs), each) for each in told]
-        for manner, group in groupby(with_manner, key=lambda each: each[0]):
+        with_manner: list[tuple[Manner, _Told]] = [(self._manner(each[1], each[2], inputs), each) for each in told]
+        for manner, group in groupby(with_manner, key=_manner_of):
             yield from self._apply(manner, [each for _, each in group], inputs)
 
     def doubt(self, labels: Sequence[str]) -> None:

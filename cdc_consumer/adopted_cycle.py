@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import psycopg
 
-from cdc_consumer import adopted_position, adopted_reading, position
+from cdc_consumer import adopted_position, adopted_reading, measures, position
 from cdc_consumer.adopted_batch import AdoptedBatch
 from cdc_consumer.adopted_position import Inputs, Loss, Stretch
 from cdc_consumer.adopted_reading import Read
@@ -45,6 +46,7 @@ class AdoptedCycle:
 
     def run(self, at: Position, inputs: Inputs, stretch: Stretch, read: Read) -> tuple[Position, Inputs]:
         """Steps 3 to 5 for what was written down; raises with nothing committed."""
+        began, sent = time.perf_counter(), self._publisher.sent
         entries = adopted_reading.entries(read, inputs, self._conversions)
         try:
             following = self._apply_and_publish(at, entries, adopted_position.moved(inputs, stretch), careful=False)
@@ -63,6 +65,7 @@ class AdoptedCycle:
             adopted_position.finish(self._connection, self._source, following)
             self._connection.commit()
         reach("consume.5.committed")
+        measures.moved(self._source, len(entries), at.offset, self._publisher.sent - sent, began)
         return at, following
 
     def _apply_and_publish(self, at: Position, entries: Sequence[Entry], following: Inputs, *, careful: bool) -> Inputs:

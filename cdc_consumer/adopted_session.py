@@ -146,13 +146,13 @@ class AdoptedSession:
             return  # to be opened anew
         if following != inputs:
             self._save(at, following)
+        self._reading.assign({topic: each for topic, each in following.items() if topic in found})
         grown = adopted_topics.grown(following, found)
         yield from self._onwards(at, following, newest, self._cycle(plan, at.log, publisher), grown)
 
     def _onwards(
         self, at: Position, inputs: Inputs, newest: Revision, cycle: AdoptedCycle, grown: Grown
     ) -> Iterator[None]:
-        self._reading.assign(inputs)
         logger.info("%s is read from %d topics", self._source, len(inputs), extra={"action": "consumer_started"})
         looked = time.monotonic()
         while not self._stop.is_set():

@@ -34,7 +34,7 @@ def snapshot(
     if len(orders) + bool(tables) != 1:
         raise ConfigurationError("name tables, or one of --pause, --resume and --stop")
     if orders:
-        databases.require_own(loaded, source, "a snapshot")
+        databases.require_own(loaded, source, "snapshot")
         snapshots.order(loaded.config.kafka, source, orders[0])
         print(f"asked for {orders[0]}; Debezium takes it up within some seconds")
         return

@@ -57,8 +57,8 @@ def require_own(loaded: Loaded, source: str, what: str) -> None:
     adopted = loaded.config.sources[source].adopt
     if adopted is not None:
         raise RefusedError(
-            f"source {source} adopts connector `{adopted}`, which is never changed: {what} is for its owner to do."
-            f" `wake doctor {source}` says what is wrong with it, and which of its settings would mend that"
+            f"source {source} adopts connector `{adopted}`, whose topics are read and nothing else: there is no {what}."
+            f" `wake doctor {source}` says what is wrong with it, and which of its settings its owner can mend that by"
         )
 
 

@@ -90,7 +90,7 @@ def examine(loaded: Loaded, source: str) -> Situation | None:
 
     Raises `RefusedError` for a source that is not attached, or whose connector is not ours.
     """
-    databases.require_own(loaded, source, "a repair")
+    databases.require_own(loaded, source, "repair")
     with (
         _client(loaded) as client,
         ledger_setup.session(loaded, "repair") as connection,

@@ -96,7 +96,7 @@ def configured(loaded: Loaded, source: str) -> str:
     Raises `ConfigurationError` for a source that the file does not have, `RefusedError` for an adopted one, whose
     `capture` needs nothing but SELECT.
     """
-    databases.require_own(loaded, source, "a role for replication")
+    databases.require_own(loaded, source, "role to make: SELECT is enough")
     settings = loaded.config.sources[source]
     excluded = {label: table.exclude for label, table in settings.tables.items()}
     # The capture role may be the one that is still to be made.

@@ -142,7 +142,7 @@ def check(loaded: Loaded, source: str, labels: Sequence[str], where: str | None 
 
     Raises `ConfigurationError` for names that are not captured, `RefusedError` for what cannot be read now.
     """
-    databases.require_own(loaded, source, "a snapshot")
+    databases.require_own(loaded, source, "snapshot")
     with ledger_setup.session(loaded, "snapshot") as connection, databases.asking("the ledger"):
         revision = capture.load(connection, source)
         if revision is None:

@@ -53,7 +53,11 @@ class _Look:
 
 
 def verify(loaded: Loaded, source: str, table: str | None, limit: int) -> Iterator[views.Verified]:
-    """Compare one table, or all that are mirrored, one after another; at most `limit` differences of each."""
+    """Compare one table, or all that are mirrored, one after another; at most `limit` differences of each.
+
+    Raises `RefusedError` for an adopted source, whose store is at no place of the source's WAL.
+    """
+    databases.require_own(loaded, source, "place of the WAL to compare at")
     with ContextStore.opened(loaded.config, source) as store, _source(loaded, source, store) as reader:
         tables = [store.table(table)] if table is not None else [p for _, p in sorted(store.plan.tables.items())]
         for plan in tables:

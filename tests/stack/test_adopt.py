@@ -13,6 +13,7 @@ import pytest
 from connectors import doctor, repair, roles, snapshot_run, status
 from connectors.apply import apply, planning
 from connectors.detach import detach
+from console import verifying
 from localstack import Stack
 from tests.harness.agent import WakeProcess
 from tests.harness.context import exact
@@ -222,8 +223,9 @@ def test_what_cannot_be_read_or_is_not_ours_to_do_is_refused(stack: Stack, env: 
             lambda: repair.examine(loaded, theirs.source),
             lambda: snapshot_run.check(loaded, theirs.source, ["public.flight"]),
             lambda: roles.configured(loaded, theirs.source),
+            lambda: list(verifying.verify(loaded, theirs.source, None, 10)),
         ):
-            with pytest.raises(RefusedError, match="is for its owner to do"):
+            with pytest.raises(RefusedError, match="whose topics are read and nothing else"):
                 forbidden()
         assert theirs.config() == before
 
