@@ -45,6 +45,14 @@ def read(source: str, records: int, last: int, end: int | None) -> None:
         LAG.labels(source).set(max(0, end - last - 1))
 
 
+def moved(source: str, records: int, offset: int, events: int, began: float) -> None:
+    """A stretch of an adopted connector's messages was committed."""
+    CYCLES.labels(source).observe(time.perf_counter() - began)
+    OFFSET.labels(source).set(offset)
+    RECORDS.labels(source).inc(records)
+    EVENTS.labels(source).inc(events)
+
+
 def applied(source: str, pieces: Sequence[Piece], events: int, began: float) -> None:
     """A cycle was committed; `began` by `time.perf_counter`."""
     CYCLES.labels(source).observe(time.perf_counter() - began)
