@@ -11,8 +11,9 @@ from connectors import adoption, revisions, topics_setup
 from connectors.adoption import Adoption
 from connectors.source_plan import Attached
 from connectors.steps import Step
-from wakestream import kafka, topics
-from wakestream.capture import Capture
+from wakestream import drifting, kafka, topics
+from wakestream.capture import Capture, Revision
+from wakestream.catalogue import Catalogue
 from wakestream.config import Loaded
 from wakestream.errors import RefusedError
 
@@ -71,10 +72,21 @@ def _pasted(remedy: str) -> str:
     return "; ".join(line.removeprefix("none: ") for line in remedy.split("\n"))
 
 
-def differing(known: Capture, judged: Adoption) -> list[str]:
-    """The captured tables that are read by other settings than the connector has now."""
-    adopted, placeholder = known.adopted, judged.placeholder
-    if adopted is None or known.placeholder != placeholder:
+def unapplied(known: Revision, judged: Adoption, found: Catalogue) -> list[str]:
+    """What is read otherwise than the connector writes it, or not at all, until `wake apply` has run."""
+    old = known.catalogue
+    if (old.system_identifier, old.timeline) != (found.system_identifier, found.timeline):
+        return ["the database is another one, or was restored"]
+    said = [each.label for each in drifting.compare(old, known.capture, found)]
+    tables = _read_otherwise(known.capture, judged)
+    if tables:
+        said.append(f"connector {judged.name} was configured anew, and {', '.join(tables)} arrive otherwise")
+    return said
+
+
+def _read_otherwise(known: Capture, judged: Adoption) -> list[str]:
+    adopted = known.adopted
+    if adopted is None or known.placeholder != judged.placeholder:
         return sorted(known.tables)
     return sorted(
         label

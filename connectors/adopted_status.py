@@ -18,6 +18,7 @@ from connectors.health import BEHIND, Check, ConnectorState, PartitionLag, Sourc
 from connectors.ledger_status import InLedger
 from wakestream import inspection, kafka, ledger, topics
 from wakestream.capture import Adopted, Capture
+from wakestream.catalogue import Catalogue
 from wakestream.config import Loaded, reveal
 from wakestream.errors import WakeError
 
@@ -91,20 +92,21 @@ class AdoptedLook:
 
     def _settings(self) -> None:
         """What its settings keep from us, and which would give it."""
-        judged = self._judged()
-        if judged is None:
+        found = self._judged()
+        if found is None:
             return
+        judged, catalogue = found
         for flaw in judged.flaws:
             remedy = "; ".join(line.removeprefix("none: ") for line in flaw.remedy.split("\n"))
             self._check(flaw.check, CHECKS[flaw.check] == "warning", f"{flaw.evidence}; {remedy}")
         self._check("missing", True, adoption.MISSING)
         with ledger_setup.session(self._loaded, "status") as connection, databases.asking("the ledger"):
             known = ledger_setup.newest_revision(connection, self._source)
-        differing = adopted_plan.differing(known.capture, judged) if known else []
-        if differing:
-            self._check("adopt.changed", False, f"configured anew: {', '.join(differing)}; run `wake apply`")
+        said = adopted_plan.unapplied(known, judged, catalogue) if known else []
+        if said:
+            self._check("adopt.changed", False, f"{'; '.join(said)}: run `wake apply`")
 
-    def _judged(self) -> Adoption | None:
+    def _judged(self) -> tuple[Adoption, Catalogue] | None:
         config = adoption.find(self._client, self._name)
         if config is None:
             return None
@@ -113,7 +115,7 @@ class AdoptedLook:
             tables = self._loaded.config.sources[self._source].tables
             catalogue = inspection.read_catalogue(reader, self._source, tables)
             settings = adoption.of_file(self._loaded.config.sources[self._source])
-            return adoption.judge(self._name, config, catalogue, settings, reader)
+            return adoption.judge(self._name, config, catalogue, settings, reader), catalogue
 
     def _ledger(self) -> InLedger:
         url = reveal(self._loaded.config.ledger.url)

@@ -117,10 +117,11 @@ class _Examination:
 
         def ask() -> Iterator[Finding]:
             client = self.stack.enter_context(Connect(self.loaded.config.connect.url, retry_s=CONNECT_PATIENCE))
+            every_one_adopted = all(source.adopt is not None for source in self.loaded.config.sources.values())
             for each in connect.examine(self.loaded, client, cluster_id):
                 if isinstance(each, connect.Worker):
                     worker.append(each)
-                else:
+                elif not (every_one_adopted and each.id in adopted.OF_OUR_CONNECTORS):
                     yield each
 
         try:

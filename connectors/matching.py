@@ -90,7 +90,8 @@ class _Counting:
     def _matches(self, trigger: CompiledTrigger, source: Attached, image: Any) -> bool:
         table = _table(source, trigger.subject)
         images = {"after": image, "key": {name: image.get(name) for name in table.key}}
-        lost = [f"after.{column.name}" for column in table.columns if is_lost(column)]
+        of_connector = source.capture.tables[table.label].lost
+        lost = [f"after.{c.name}" for c in table.columns if is_lost(c) or c.name in of_connector]
         return isinstance(trigger.condition.evaluate(images, missing=lost, now=self._now), Matched)
 
     def _rows(self, trigger: CompiledTrigger) -> Rows | None:
@@ -147,7 +148,8 @@ def _readable(source: Attached, label: str) -> Iterator[Column]:
     """The columns that a condition may read as they are."""
     settings = source.capture.tables[label]
     for column in source.catalogue.tables[label].columns:
-        if column.name not in settings.hidden and column.name not in settings.mask and not is_lost(column):
+        withheld = column.name in settings.hidden or column.name in settings.mask or column.name in settings.lost
+        if not withheld and not is_lost(column):
             yield column
 
 

@@ -18,6 +18,8 @@ from wakestream import kafka
 
 OTHERS = ("tables.row_security", "tables.large")
 """Checks of tables that are for whoever runs the connector: its role, its first snapshot."""
+OF_OUR_CONNECTORS = ("connect.secrets_provider", "connect.secrets_file")
+"""Checks of the worker that only a connector of ours needs."""
 
 
 def examine(subject: Subject, client: Connect, name: str, broker: AdminClient | None) -> Iterator[Finding]:
@@ -43,10 +45,9 @@ def changed(subject: Subject, client: Connect, name: str, ledger: Connection) ->
     if config is None or known is None or known.capture.adopted is None:
         return
     judged = adoption.judge(name, config, subject.catalogue, subject.tables, subject.reader)
-    differing = adopted_plan.differing(known.capture, judged)
-    if differing:
-        evidence = f"{name} was configured anew since `wake apply`: {', '.join(differing)} arrive otherwise"
-        yield finding("adopt.changed", subject.of(f"connector {name}"), evidence, "run: wake apply --yes")
+    said = adopted_plan.unapplied(known, judged, subject.catalogue)
+    if said:
+        yield finding("adopt.changed", subject.of(f"connector {name}"), "; ".join(said), "run: wake apply --yes")
 
 
 def _state(client: Connect, name: str, of: str) -> Iterator[Finding]:

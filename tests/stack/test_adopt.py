@@ -198,6 +198,9 @@ def test_what_its_settings_lose_is_named_with_the_setting_and_its_owner_can_mend
         assert [(each.id, each.remedy) for each in doctor.examine(loaded) if each.level == "error"] == [
             ("adopt.changed", "run: wake apply --yes")
         ]
+        theirs.world.execute("alter table remark add column at timestamp")
+        (finding,) = [each for each in doctor.examine(loaded) if each.level == "error"]
+        assert "public.remark: column at added" in finding.evidence
         apply(loaded)
         ids = [(each.id, each.object) for each in doctor.examine(loaded) if each.group == "adopt"]
         assert ids == [
