@@ -17,6 +17,7 @@ from cdc_consumer.decode import Change
 from cdc_consumer.snapshot_rows import SnapshotRows
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
+from wakestream import change_log
 
 SETTLED_AT_ONCE = 2000  # waiting rows that one control record lets in
 WHOLE_SCANS = ("SUCCEEDED", "EMPTY")  # how Debezium says that it has read a table to its end
@@ -39,7 +40,7 @@ class MirrorState:
     snapshot_ended: int | None = None
     """Offset at which such a snapshot ended that is not settled yet."""
     doubt: str | None = None
-    """Why the last snapshot that should have read it whole does not suffice: another one is asked for."""
+    """Why the last snapshot of it does not suffice: another one is asked for."""
 
 
 class _Gap(NamedTuple):
@@ -127,12 +128,16 @@ class Mirrors:
         """A snapshot has come to the end of a table, of which it says that it has read so many rows.
 
         One that has given the table up, or that has read more than it has shown, proves no row's absence and
-        completes nothing: it has to be taken again.
+        completes nothing: it has to be taken again. So has one that was to read values only, and gave up.
         """
-        if label not in self._states or not self._is_read(label) or not self._states[label].whole:
+        if label not in self._states or not self._is_read(label):
             return
-        if status not in WHOLE_SCANS:
-            self._doubt(label, f"Debezium gave the table up: {status}")
+        state, given_up = self._states[label], f"Debezium gave the table up: {status}"
+        if not state.whole:
+            if status not in WHOLE_SCANS and state.doubt is None:
+                self._doubt(label, change_log.IN_PART + given_up)
+        elif status not in WHOLE_SCANS:
+            self._doubt(label, given_up)
         elif (shown := self._shown(label)) is not None and rows > shown:
             self._doubt(label, f"Debezium has read {rows} rows and sent {shown}")
 

@@ -113,11 +113,10 @@ class Settling:
     def _ask_again(self, ledger: psycopg.Connection[Any]) -> bool:
         """Ask for the snapshots again that are not believed; whether there are none."""
         query = (
-            'select array_agg("table" order by "table") from wake.mirror_state'
-            " where source = %s and doubt is not null and snapshot_from is null"
+            'select "table", starts_with(doubt, %s) from wake.mirror_state'
+            " where source = %s and doubt is not null and snapshot_from is null order by 1"
         )
-        row = ledger.execute(query, (self._source,)).fetchone()
-        doubted = row[0] if row else None
+        doubted = ledger.execute(query, (change_log.IN_PART, self._source)).fetchall()
         if not doubted:
             if not is_read(ledger, self._source):
                 self._asked, self._ask_at = 0, None
@@ -125,10 +124,19 @@ class Settling:
         if self._ask_at is None:
             self._ask_at = time.monotonic() + (AGAIN[0] if self._asked else 0.0)
         if time.monotonic() >= self._ask_at:
-            signal(self._config, self._source, doubted)
+            self._ask(doubted)
             self._asked += 1
             self._ask_at = time.monotonic() + AGAIN[min(self._asked, len(AGAIN) - 1)]
         return False
+
+    def _ask(self, doubted: Sequence[tuple[str, bool]]) -> None:
+        """What was read whole is read whole again; where only values were, no row may be taken for gone."""
+        whole = [label for label, in_part in doubted if not in_part]
+        if whole:
+            signal(self._config, self._source, whole)
+        for label, in_part in doubted:
+            if in_part:
+                signal(self._config, self._source, [label], where="true")
 
     def _settle(self, ledger: psycopg.Connection[Any]) -> bool:
         row = ledger.execute(

@@ -13,6 +13,8 @@ import msgspec
 
 WHOLE, PART = "wake-whole-", "wake-part-"
 """How the ids of our snapshots begin."""
+IN_PART = "in part: "
+"""How the reason begins for which a snapshot is not believed that was not to read its table whole."""
 
 
 class Control(msgspec.Struct, frozen=True):

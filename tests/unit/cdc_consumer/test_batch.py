@@ -26,7 +26,7 @@ from tests.unit.cdc_consumer.tables import (
     plan,
     table,
 )
-from wakestream import marks
+from wakestream import change_log, marks
 from wakestream.capture import CapturedTable, Entity, Member
 from wakestream.events import Cause
 
@@ -360,6 +360,48 @@ def test_a_table_that_debezium_gave_up_loses_no_row_and_is_not_whole(
     context, _ = consumed(new_ledger, log, plan(SEAT))
     assert summary([each for each in context.unique if each.data.get("snapshot")]) == [("row.read", "public.seat/1,a")]
     assert [each.data["state"] for each in context.of_type("context.gap")] == ["open"]
+
+
+@pytest.mark.parametrize("status", ["SQL_EXCEPTION", "SUCCEEDED"])
+def test_a_snapshot_for_values_that_gave_up_is_asked_for_again(new_ledger: NewLedger, status: str) -> None:
+    kind = "Incremental Snapshot"
+    log = started("seat")
+    log.transaction(*(seat(number, "a", True) for number in (1, 2)))
+    log.snapshot_id = f"{change_log.PART}1"
+    log.notice("STARTED", kind, data_collections="public.seat")
+    log.notice("TABLE_SCAN_COMPLETED", kind, scanned_collection="public.seat", status=status)
+    log.notice("COMPLETED", kind, data_collections="public.seat")
+    log.settle()
+    with new_ledger() as url:
+        revision = plan(SEAT).revision
+        recording = Recording(SOURCE, revision.catalogue, revision.capture, KEY, 3, log.records)
+        recording.replay(url, random.Random(0), largest=10**6, crashes=0.0)
+        with psycopg.connect(url) as connection:
+            state = connection.execute("select complete, doubt from wake.mirror_state").fetchall()
+    doubt = "in part: Debezium gave the table up: SQL_EXCEPTION" if status == "SQL_EXCEPTION" else None
+    assert state == [(True, doubt)]
+
+
+@pytest.mark.parametrize(("told", "believed"), [(3, True), (4, False)])
+def test_a_snapshot_that_has_read_more_than_it_has_sent_is_not_believed(
+    new_ledger: NewLedger, told: int, *, believed: bool
+) -> None:
+    kind = "Incremental Snapshot"
+    log = started("seat")
+    log.transaction(*(seat(number, "a", True) for number in (1, 2, 3)))
+    log.notice("STARTED", kind, data_collections="public.seat")
+    log.read(seat(1, "a", True))
+    log.transaction(update("seat", {"number": 2, "code": "a"}, {"free": False}))  # which Debezium had read, and drops
+    log.read(seat(4, "a", True))
+    log.notice(
+        "TABLE_SCAN_COMPLETED", kind, scanned_collection="public.seat", status="SUCCEEDED", total_rows_scanned=str(told)
+    )
+    log.notice("COMPLETED", kind, data_collections="public.seat")
+    log.settle()
+    context, _ = consumed(new_ledger, log, plan(SEAT))
+    found = [("row.read", "public.seat/4,a")]
+    gone = [("row.deleted", "public.seat/3,a")] if believed else []
+    assert summary([each for each in context.unique if each.data.get("snapshot")]) == found + gone
 
 
 def test_an_incremental_snapshot_of_an_empty_mirror_is_whole_when_it_is_settled(new_ledger: NewLedger) -> None:

@@ -25,12 +25,14 @@ class World:
         self.ledger = ledger
         self.now = 1000.0
         self.asked: list[tuple[float, list[str]]] = []
+        self.filters: list[str | None] = []
         monkeypatch.setattr(snapshots.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(snapshots, "signal", self._signal)
         self.settling = Settling(Kafka(bootstrap_servers="nowhere:1"), SOURCE, lambda: ledger)
 
-    def _signal(self, _config: Kafka, _source: str, labels: list[str]) -> None:
+    def _signal(self, _config: Kafka, _source: str, labels: list[str], *, where: str | None = None) -> None:
         self.asked.append((self.now, labels))
+        self.filters.append(where)
 
     def doubt(self, table: str, why: str | None) -> None:
         self.ledger.execute(
@@ -65,3 +67,18 @@ def test_what_is_not_believed_is_asked_for_again_more_and_more_rarely(
         assert world.settling.look(connection)
         world.doubt("public.seat", "Debezium gave the table up: SQL_EXCEPTION")
         assert world.looks(1.0) == [0.0]
+
+
+def test_what_was_read_for_its_values_is_read_so_again(
+    make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never as a whole: what such a snapshot does not show would be told as deleted."""
+    url = make_database("")
+    ledger.migrate(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        world = World(connection, monkeypatch)
+        world.doubt("public.flight", "in part: Debezium gave the table up: SQL_EXCEPTION")
+        world.doubt("public.seat", "Debezium gave the table up: SQL_EXCEPTION")
+        assert not world.settling.look(connection)
+        assert [labels for _, labels in world.asked] == [["public.seat"], ["public.flight"]]
+        assert world.filters == [None, "true"]
