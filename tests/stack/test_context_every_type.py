@@ -57,7 +57,7 @@ class Life:
 
 def row_strategy(label: str) -> st.SearchStrategy[tuple[Values, Values]]:
     values = {
-        name: st.one_of(st.none(), *[types.arrays(spec) if array else spec.values] * 6)
+        name: st.one_of(st.none(), *[types.arrays(spec) if array else spec.made] * 6)
         for name, spec, array in TABLES[label]
     }
     return st.tuples(st.fixed_dictionaries(values), st.fixed_dictionaries({}, optional=values))
