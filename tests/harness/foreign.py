@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 from confluent_kafka import Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 from psycopg import sql
 
 from connectors.connect import Connect
@@ -105,6 +106,12 @@ class Foreign:
         for future in client.delete_records(places).values():
             future.result(timeout=30)
 
+    def add_partitions(self, table: str, count: int) -> None:
+        """Let a topic have so many partitions."""
+        client = cast("Any", AdminClient({"bootstrap.servers": self.world.variables["KAFKA_BOOTSTRAP"]}))
+        for future in client.create_partitions([NewPartitions(self.topic(table), count)]).values():
+            future.result(timeout=30)
+
     def context(self) -> ContextLog:
         """The context topic as it is now."""
         return ContextLog.read(self.world.loaded.config.kafka, topics.context(self.source))
@@ -125,12 +132,16 @@ class Foreign:
         )
         if not rows or not rows[0][1]:
             return False
-        reader = kafka.reader(self.world.loaded.config.kafka, "test-adopted")
+        settings = self.world.loaded.config.kafka
+        reader, client = kafka.reader(settings, "test-adopted"), kafka.admin(settings)
         try:
             return all(
-                kafka.watermarks(reader, topic, partition)[1] == reached
+                len(each["next"]) == kafka.partition_count(client, topic)
+                and all(
+                    kafka.watermarks(reader, topic, partition)[1] == reached
+                    for partition, reached in enumerate(each["next"])
+                )
                 for topic, each in rows[0][0].items()
-                for partition, reached in enumerate(each["next"])
             )
         finally:
             reader.close()

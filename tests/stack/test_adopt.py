@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -283,3 +284,40 @@ def test_triggers_over_its_tables_wake_the_agent_and_a_lost_stretch_is_a_gap(
         behind = [each.data for each in context.unique if each.event["subject"] == "public.flight/8"][-2:]
         assert [data["before"] is None and "before" in data["missing"] for data in behind] == [True, False]
         detach(world.loaded, theirs.source, with_topics=True)
+
+
+def test_a_topic_that_gets_partitions_keeps_the_order_of_every_key(
+    stack: Stack, env: dict[str, str], tmp_path: Path
+) -> None:
+    settings = {"producer.override.metadata.max.age.ms": "1000"}  # how soon their producer sees new partitions
+    with foreign(stack, env, tmp_path, ddl=DDL + FILL, wake=WAKE, settings=settings) as theirs:
+        history, count = History(LOST, frozenset({"fare"})), itertools.count()
+        with writing(theirs) as connection, ConsumerProcess(theirs.raw_config(), tmp_path) as consumer:
+            filled(connection, history)
+            eventually(lambda: len(theirs.messages("flight")) == 30, "the snapshot of flight")
+            apply(theirs.world.loaded)
+            consumer.start()
+
+            def change() -> None:
+                number = next(count) % 30 + 1
+                history.change(
+                    connection, "flight", f"id = {number}", f"update flight set fare = {number} where id = {number}"
+                )
+
+            change()
+            theirs.wait_read("public.flight/1")
+            theirs.add_partitions("flight", 6)
+
+            def moved() -> bool:
+                change()
+                return any((message.partition() or 0) >= 3 for message in theirs.messages("flight"))
+
+            eventually(moved, "a key in a new partition")
+            for _ in range(60):
+                change()
+            history.change(connection, "flight", "id = 999", "insert into flight values (999, 'END')")
+            context = theirs.wait_read("public.flight/999")
+            assert consumer.stop() == 0
+        context.verify_contract()
+        assert told(context) == history.of
+        detach(theirs.world.loaded, theirs.source, with_topics=True)

@@ -7,6 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
+import pytest
+
 from cdc_consumer import mirror_tables
 from cdc_consumer.adopted_batch import AdoptedBatch
 from cdc_consumer.adopted_position import Input, Inputs
@@ -194,3 +197,21 @@ def test_the_same_stretch_makes_the_same_bytes(connection: Connection) -> None:
     connection.rollback()  # what a crash before the commit does
     assert values(stretch) == first
     assert len(first) == 4
+
+
+def test_a_value_that_postgresql_cannot_read_is_missing_and_kept_with_its_place(connection: Connection) -> None:
+    reader = Reader(connection)
+    good, bad = entry("c", 10, "a"), entry("c", 11, "a", key=2)
+    assert bad.change is not None
+    bad.change.after = b'{"id":2,"status":"a","seats":"many","big":null}'
+    with pytest.raises(psycopg.DataError):
+        reader.read(good, bad)
+    connection.rollback()
+    batch = AdoptedBatch(connection, PLAN, Renderer(SOURCE, 1, 3), 1, careful=True)
+    events = [json.loads(each.value)["data"] for each in batch.messages([good, bad], -1, reader.inputs)]
+    assert [(event["after"] is None, event["missing"]) for event in events] == [
+        (False, []),
+        (True, ["after"]),
+    ]
+    letters = connection.execute('select kind, topic, "partition", "offset", subject from wake.dead_letter').fetchall()
+    assert letters == [("unreadable value", TOPIC, 0, 11, "public.flight/2")]
