@@ -237,12 +237,15 @@ class Mirrors:
         return number
 
     def close_gaps(self, completed: Mapping[str, int]) -> list[tuple[int, list[str]]]:
-        """Close the gaps all of whose tables a snapshot has now read whole that began behind them."""
+        """Close the gaps all of whose tables a snapshot has now read whole that began behind them.
+
+        What is no longer captured is waited for no more.
+        """
         begun = {label: (self._log, offset) for label, offset in completed.items()}
         closed = [
             (number, gap.tables)
             for number, gap in sorted(self._gaps.items())
-            if all(label in begun and begun[label] >= gap.place for label in gap.tables)
+            if all(label in begun and begun[label] >= gap.place for label in gap.tables if label in self._tables)
         ]
         for number, _ in closed:
             del self._gaps[number]
