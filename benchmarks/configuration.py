@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.counts import Counts
-from benchmarks.traffic import TABLE, WAKING
+from benchmarks.traffic import KINDS, TABLE, WAKING
 
 PROMPT = "Item {{ after.id }} is now {{ after.kind }} (mark <{{ after.mark }}>). Decide.\n"
 
@@ -41,7 +41,11 @@ def attached(source: str, *, mirror: bool) -> dict[str, Any]:
         "connect": {"url": "${CONNECT_URL}", "secrets": "${CONNECT_SECRETS}"},
         "ledger": {"url": "${LEDGER_URL}"},
         "sources": {
-            source: {"capture": "${SOURCE_URL}", "admin": "${SOURCE_URL}", "tables": {TABLE: {"mirror": mirror}}}
+            source: {
+                "capture": "${SOURCE_URL}",
+                "admin": "${SOURCE_URL}",
+                "tables": {TABLE: {"mirror": mirror}, KINDS: {"mirror": mirror}},
+            }
         },
     }
 
@@ -58,6 +62,16 @@ def watched(source: str, conditions: Mapping[str, str]) -> dict[str, Any]:
         "agents": {"watcher": {"instructions": "prompt.md"}},
         "models": {"default": {"base_url": "${SCRIPTED_URL}", "name": "scripted", "timeout": "20s"}},
     }
+
+
+def with_entity(source: str) -> dict[str, Any]:
+    """The mirrored source with an entity: each row of the table with the row of its kind."""
+    entity = {
+        "root": f"{source}.{TABLE}",
+        "include": {"of_kind": {"table": KINDS, "match": {"kind": "kind"}}},
+        "compute": {"label": "of_kind.label"},
+    }
+    return {**attached(source, mirror=True), "entities": {"thing": entity}}
 
 
 def waking() -> dict[str, str]:

@@ -26,6 +26,36 @@ def measure(rig: Rig, setup: Setup) -> list[Figure]:
     return found
 
 
+def measure_documents(rig: Rig, setup: Setup) -> list[Figure]:
+    """At the highest rate: to the document of each row, which the consumer reads before and after it."""
+    rig.apply(setup)
+    rate = rig.counts.rates[-1]
+    pool = rig.marks(rate.rows)
+    traffic.fill(rig.source_url, pool)
+    rig.wait_applied(setup)
+    rig.say(f"latency of documents at {rate.per_second} transactions per second")
+    marks = rig.marks(rate.rows)
+    with (
+        Child(readers.bare, rig.bootstrap, rig.changes, marks) as bare,
+        Child(readers.documents, rig.bootstrap, rig.context, marks) as documents,
+        Child(traffic.pace, rig.source_url, rate, marks, pool) as writer,
+    ):
+        children.begin(bare, documents, writer)
+        with rig.meter.phase(f"documents.{rate.per_second}"):
+            sent = writer.result(rate.rows / rate.per_second + readers.PATIENCE)
+            seen = {"bare": bare.result(), "document": documents.result()}
+    measured = marks[rate.warm_up :]
+    waits = {
+        name: figures.between(sent, {mark: at for mark, at in arrived.items() if mark in measured})
+        for name, arrived in seen.items()
+    }
+    name, what = f"documents.{rate.per_second}", f"row change → entity event, at {rate.per_second} tx/s"
+    return [
+        *figures.latency_figures(f"{name}.event", what, waits["document"]),
+        *figures.over_figures(f"{name}.event", what, waits["document"], waits["bare"]),
+    ]
+
+
 def _at(rig: Rig, setup: Setup, rate: Rate) -> list[Figure]:
     pool = rig.marks(rate.rows)
     traffic.fill(rig.source_url, pool)

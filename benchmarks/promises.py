@@ -40,11 +40,14 @@ class Judged:
 
 
 _EVENT = "row change → context event, mirrored, 200 tx/s, over the bare reader"
+_DOCUMENT = "row change → entity event, 200 tx/s, over the bare reader"
 _MODEL = "row change → request at the model, 20 activations/s, over the bare reader"
 
 PROMISES = (
     Promise("latency.200.event.over_bare.p50", f"{_EVENT}, p50", "at most", 2.0),
     Promise("latency.200.event.over_bare.p99", f"{_EVENT}, p99", "at most", 6.0),
+    Promise("documents.200.event.over_bare.p50", f"{_DOCUMENT}, p50", "at most", 4.0),
+    Promise("documents.200.event.over_bare.p99", f"{_DOCUMENT}, p99", "at most", 12.0),
     Promise("latency.20.model.over_bare.p50", f"{_MODEL}, p50", "at most", 8.0),
     Promise("latency.20.model.over_bare.p99", f"{_MODEL}, p99", "at most", 25.0),
     Promise("load.ratio", "one load: our last event / the bare reader's last change", "at most", 1.1),

@@ -42,6 +42,7 @@ class _Data(msgspec.Struct, gc=False):
 
 
 class _Event(msgspec.Struct, gc=False):
+    type: str
     data: _Data
 
 
@@ -57,6 +58,11 @@ def _row_of_event(value: bytes) -> _Row | None:
     return _events.decode(value).data.after
 
 
+def _root_of_event(value: bytes) -> _Row | None:
+    event = _events.decode(value)
+    return event.data.after if event.type == "entity.changed" else None
+
+
 def bare(ready: Ready, bootstrap: str, topic: str, marks: range) -> dict[int, float]:
     """When each marked row arrived in the change log."""
     return _arrivals(ready, bootstrap, topic, marks, _row_of_change)
@@ -65,6 +71,11 @@ def bare(ready: Ready, bootstrap: str, topic: str, marks: range) -> dict[int, fl
 def events(ready: Ready, bootstrap: str, topic: str, marks: range) -> dict[int, float]:
     """When each marked row arrived as a context event."""
     return _arrivals(ready, bootstrap, topic, marks, _row_of_event)
+
+
+def documents(ready: Ready, bootstrap: str, topic: str, marks: range) -> dict[int, float]:
+    """When the document that each marked row is the root of arrived."""
+    return _arrivals(ready, bootstrap, topic, marks, _root_of_event)
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,10 @@ class Rig:
         """The source mirrored, and one trigger that leads to the scripted model."""
         return self._setup("waking", "mirrored", configuration.watched(self.source, configuration.waking()))
 
+    def with_entity(self) -> Setup:
+        """The same source and ledger with an entity, and nothing that watches it."""
+        return self._setup("entity", "mirrored", configuration.with_entity(self.source))
+
     def many(self) -> Setup:
         """The same source and ledger with many triggers."""
         return self._setup("many", "mirrored", configuration.watched(self.source, configuration.many(self.counts)))

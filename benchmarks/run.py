@@ -17,7 +17,7 @@ from benchmarks.figures import Figure
 from benchmarks.rig import Rig, open_rig
 from wakestream.errors import ConfigurationError, WakeError
 
-NAMES = ("backlog", "latency", "load", "triggers")
+NAMES = ("backlog", "documents", "latency", "load", "triggers")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 HOME = Path(".wake") / "bench"
 WIDTH = 140  # characters where there is no terminal to ask
@@ -66,6 +66,7 @@ def measure(rig: Rig, chosen: set[str]) -> list[Figure]:
                     found += latency.measure(rig, setup) if "latency" in chosen else []
                     if "load" in chosen and without is not None:
                         found += load.figures(without, load.with_us(rig))
+            found += latency.measure_documents(rig, rig.with_entity()) if "documents" in chosen else []
             found += triggers.measure(rig) if "triggers" in chosen else []
     return found + usage.figures(rig.meter, rig.counts.load_rows)
 

@@ -10,12 +10,14 @@ import psycopg
 from benchmarks.children import Ready
 from benchmarks.counts import ROWS_PER_TRANSACTION, Rate
 
-TABLE = "public.item"
+TABLE, KINDS = "public.item", "public.kind"
 SCHEMA = """
     create table item (
         id bigint primary key, mark bigint not null, kind text not null, name text, code text, quantity int,
         price numeric(12, 2), changed_at timestamptz
-    )
+    );
+    create table kind (kind text primary key, label text);
+    insert into kind values ('idle', 'nobody waits'), ('waking', 'somebody is woken')
 """
 """`mark` is another one with every change, by which readers tell them apart."""
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from typing import Any, Literal
 
 import psycopg
 
-from cdc_consumer import causes
+from cdc_consumer import causes, large
 from cdc_consumer.collect import INITIAL, Piece, is_revision
 from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
+from cdc_consumer.large import Reread
+from cdc_consumer.large_entities import LargeEntities
 from cdc_consumer.mirrors import Mirrors
 from cdc_consumer.plan import Plan
 from cdc_consumer.printed import Printed
@@ -35,10 +37,12 @@ class Batch:
         renderer: Renderer,
         log: int,
         mark_key: bytes,
+        reread: Reread,
         *,
         careful: bool,
     ) -> None:
         self._connection = connection
+        self._reread = reread
         self._plan = plan
         self._source = plan.revision.source
         self._topic = topics.changes(self._source)
@@ -58,12 +62,17 @@ class Batch:
                 yield from self._together(list(group))
             elif manner == "held":
                 self._mirrors.hold(self._store, [change for piece in group for change in piece.changes])
+            elif manner == "large":
+                for piece in group:
+                    yield from self._large(piece)
             else:
                 for piece in group:
                     drafts = self._notice(piece) if piece.kind == "notice" else self._alone(piece)
                     yield from self._render.place_all(drafts)
 
-    def _manner(self, piece: Piece) -> Literal["together", "alone", "held"]:
+    def _manner(self, piece: Piece) -> Literal["together", "alone", "held", "large"]:
+        if piece.large is not None:
+            return "large"
         if piece.kind == "snapshot" and all(
             change.table in self._plan.tables and self._mirrors.holds(change.table) for change in piece.changes
         ):
@@ -141,6 +150,44 @@ class Batch:
             drafts += self._entities.after(piece, place, row_ids, cause)
         return drafts
 
+    def _large(self, piece: Piece) -> Iterator[Message]:
+        """The events of a transaction whose changes are read from the log again."""
+        place, cause = self._render.at(piece), self._cause(piece)
+        drafts = self._open_gap(piece, piece.behind or sorted(self._plan.tables)) if piece.reason else []
+        counts = piece.large.counts if piece.large else {}
+        self._letter_unknown(piece, counts)
+        rows = sum(number for label, number in counts.items() if label in self._plan.tables)
+        entities = LargeEntities(self._connection, self._plan.entities, self._store, piece, place, self._topic)
+        changed = 0
+        if self._plan.watched & counts.keys():
+            for part in self._parts(piece):
+                entities.find(part)
+            entities.read_before()
+            with large.undone(self._connection):
+                for _ in self._apply_parts(piece):
+                    pass
+                changed = sum(1 for _ in entities.changes())
+        of, places = len(drafts) + rows + changed + piece.clock, count(1)
+        yield from (draft(next(places), of) for draft in drafts)
+        for row in self._apply_parts(piece):
+            yield self._row(place, row, cause, next(places), of)
+        for change in entities.changes() if changed else ():
+            yield self._render.entity(place, change, cause, next(places), of)
+        if piece.clock:
+            yield self._render.clock(place, of, of)
+
+    def _parts(self, piece: Piece) -> Iterator[list[Change]]:
+        for part in large.parts(piece, self._reread):
+            known = [change for change in part if change.table in self._plan.tables]
+            yield self._printed.turn(dataclasses.replace(piece, changes=known)).changes
+
+    def _apply_parts(self, piece: Piece) -> Iterator[Row]:
+        for part in self._parts(piece):
+            for row in self._apply(part):
+                if self._mirrors.reading(row.plan.label) == "again" and row.change.op != "t":
+                    self._mirrors.track(row.plan.label, [row.key])
+                yield row
+
     def _row(self, place: Place, row: Row, cause: str, seq: int, of: int) -> Message:
         if row.change.op == "t":
             return self._render.truncate(place, row, cause, seq, of)
@@ -158,12 +205,15 @@ class Batch:
 
     def _without_unknown(self, piece: Piece) -> Piece:
         """The piece without changes of tables that this revision does not capture; those become dead letters."""
-        for change in piece.changes:
-            if change.table not in self._plan.tables:
-                broken = Piece("broken", piece.offset, reason="unknown table", detail=f"{change.table} is not captured")
-                causes.letter(self._connection, self._topic, broken, subject=change.table)
+        self._letter_unknown(piece, (change.table for change in piece.changes))
         known = [change for change in piece.changes if change.table in self._plan.tables]
         return dataclasses.replace(piece, changes=known)
+
+    def _letter_unknown(self, piece: Piece, tables: Iterable[str]) -> None:
+        for table in tables:
+            if table not in self._plan.tables:
+                broken = Piece("broken", piece.offset, reason="unknown table", detail=f"{table} is not captured")
+                causes.letter(self._connection, self._topic, broken, subject=table)
 
     def _control(self, piece: Piece) -> list[Draft]:
         piece.ts_ms = piece.body["ts_ms"]

@@ -48,5 +48,5 @@ def _write_receipt(connection: psycopg.Connection[Any], source: str, log: int, p
     connection.execute(
         'insert into wake.receipt (action, source, log, "offset", "commit", rows, committed_at)'
         " values (%s, %s, %s, %s, %s, %s, to_timestamp(%s / 1000.0)) on conflict do nothing",
-        (cause.action, source, log, piece.offset, piece.commit, len(piece.changes), piece.ts_ms),
+        (cause.action, source, log, piece.offset, piece.commit, piece.rows, piece.ts_ms),
     )

@@ -21,8 +21,20 @@ from wakestream import change_log, marks
 from wakestream.errors import EventError
 
 INITIAL = "Initial Snapshot"
+LARGEST = 20_000  # changes of one transaction that are kept in memory
 
 Kind = Literal["transaction", "snapshot", "notice", "control", "broken"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Large:
+    """A transaction of which only this is kept in memory: its changes are read from the log again, part by part."""
+
+    first_offset: int
+    counts: dict[str, int]
+    """How many changes of each `schema.table` arrived."""
+    whole: bool
+    """Whether every one of them arrived."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -46,7 +58,13 @@ class Piece:
     """The tables whose changes are missing; empty when that is not known."""
     detail: str = ""
     digest: str = ""
-    first_offset: int = 0
+    large: Large | None = None
+    """Of a transaction whose changes are not here, since they are too many."""
+
+    @property
+    def rows(self) -> int:
+        """How many changes it has."""
+        return len(self.changes) if self.large is None else sum(self.large.counts.values())
 
 
 def is_revision(piece: Piece) -> bool:
@@ -62,13 +80,48 @@ def is_border(piece: Piece) -> bool:
 class _Open:
     """A transaction whose END has not come."""
 
-    __slots__ = ("covered", "entries", "first_offset", "last_offset")
+    __slots__ = ("counts", "covered", "entries", "first_offset", "last_offset", "passed", "up_to")
 
     def __init__(self, offset: int) -> None:
         self.first_offset = self.last_offset = offset
         self.covered = False
         """Whether a gap over all tables was declared, or a first snapshot began, since it did."""
         self.entries: dict[int, Change | tuple[str, bytes]] = {}
+        self.up_to: int | None = None
+        """The highest place of an entry; None while they are kept in memory."""
+        self.passed = 0
+        """How many entries were only counted."""
+        self.counts: Counter[str] = Counter()
+
+    def add(self, order: int, entry: Change | tuple[str, bytes]) -> None:
+        """Take an entry, or only count it where there are too many."""
+        if self.up_to is None:
+            self.entries[order] = entry
+            if len(self.entries) > LARGEST:
+                self._let_go()
+        else:
+            self._count(order, entry)
+
+    @property
+    def arrived(self) -> int:
+        """How many entries have come, each once."""
+        return len(self.entries) if self.up_to is None else self.passed
+
+    def _let_go(self) -> None:
+        entries, self.entries, self.up_to = sorted(self.entries.items()), {}, 0
+        for order, entry in entries:
+            self._count(order, entry)
+
+    def _count(self, order: int, entry: Change | tuple[str, bytes]) -> None:
+        """What is sent again is passed over."""
+        if order <= (self.up_to or 0):
+            return
+        self.up_to = order
+        self.passed += 1
+        if isinstance(entry, Change):
+            self.counts[entry.table] += 1
+        elif entry[0] in (marks.CLOCK_PREFIX, marks.PREFIX):
+            self.entries[order] = entry
 
 
 class Collector:
@@ -120,14 +173,13 @@ class Collector:
         if opened is None:  # looked at closely only where it is new
             opened = self._open[_txid(block.id)] = _Open(offset)
         opened.last_offset = offset
-        entries = opened.entries
         if envelope.op == "m":
             message = envelope.message
             if message is None:
                 raise EventError("incomplete change", detail="a logical message without content")
-            entries[block.total_order] = (message.prefix, decode.content_of(message))
+            opened.add(block.total_order, (message.prefix, decode.content_of(message)))
         else:
-            entries[block.total_order] = decode.change_of(envelope, key)
+            opened.add(block.total_order, decode.change_of(envelope, key))
         return None
 
     def _end(self, offset: int, envelope: Envelope) -> Piece | None:
@@ -145,11 +197,15 @@ class Collector:
                 piece.clock = True
             elif entry[0] == marks.PREFIX:
                 piece.marks.append(entry[1])
-        if envelope.event_count is not None and len(entries) != envelope.event_count:
-            piece.reason = f"transaction {txid} has {envelope.event_count} changes, {len(entries)} of them arrived"
-            arrived = Counter(change.table for change in piece.changes)
+        number = collected.arrived if collected else 0
+        whole = envelope.event_count is None or number == envelope.event_count
+        if collected is not None and collected.up_to is not None:
+            piece.large = Large(collected.first_offset, dict(collected.counts), whole)
+        if not whole:
+            piece.reason = f"transaction {txid} has {envelope.event_count} changes, {number} of them arrived"
+            arrived = piece.large.counts if piece.large else Counter(change.table for change in piece.changes)
             counts = decode.counts_of(envelope)
-            piece.behind = sorted(label for label, count in counts.items() if count != arrived[label])
+            piece.behind = sorted(label for label, count in counts.items() if count != arrived.get(label, 0))
         lost = self._passed_over(offset if collected is None else collected.first_offset)
         if lost:  # of which tables, only its END could have told
             piece.reason = "; ".join([*([piece.reason] if piece.reason else []), *lost])

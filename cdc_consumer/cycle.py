@@ -26,6 +26,7 @@ import psycopg
 from cdc_consumer import measures, position
 from cdc_consumer.batch import Batch
 from cdc_consumer.collect import Piece
+from cdc_consumer.large import Reread
 from cdc_consumer.plan import Plan
 from cdc_consumer.publish import Publisher
 from cdc_consumer.render import Renderer
@@ -50,6 +51,7 @@ class Cycle:
         publisher: Publisher,
         partitions: int,
         mark_key: bytes,
+        reread: Reread,
     ) -> None:
         self.plan = plan
         self._connection = connection
@@ -58,6 +60,7 @@ class Cycle:
         self._epoch = epoch
         self._publisher = publisher
         self._mark_key = mark_key
+        self._reread = reread
         self._render = Renderer(self._source, log, partitions)
         self._batch: Batch | None = None
         self._pieces: list[Piece] = []
@@ -135,7 +138,9 @@ class Cycle:
             reach("consume.3.claimed")
         if self._batch is None or careful:
             # What it remembers of the mirrors holds as long as every cycle commits; after a failure it is read anew.
-            self._batch = Batch(self._connection, self.plan, self._render, self._log, self._mark_key, careful=careful)
+            self._batch = Batch(
+                self._connection, self.plan, self._render, self._log, self._mark_key, self._reread, careful=careful
+            )
         messages = self._batch.messages(pieces)
         first = next(messages, None)  # the claim travels with the first statements
         if claim is not None:

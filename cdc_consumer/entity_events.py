@@ -7,24 +7,23 @@ part by part: memory does not grow with the fan-out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 import psycopg
 
-from cdc_consumer import causes, roots
+from cdc_consumer import roots
 from cdc_consumer.collect import Piece
-from cdc_consumer.entities import EntityPlan, path
-from cdc_consumer.entity_documents import Asked, Shown
+from cdc_consumer.entities import EntityPlan
+from cdc_consumer.entity_changes import Comparison, RowId
+from cdc_consumer.entity_documents import Asked
 from cdc_consumer.render import Draft, EntityChange, Message, Place, Renderer
 from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
+from cdc_consumer.waiting_documents import WaitingDocuments
 
 AT_ONCE = 500  # documents held in memory
-
-Documents = Mapping[str, Shown]
 
 
 @dataclasses.dataclass(slots=True)
@@ -58,8 +57,8 @@ class EntityEvents:
         self._plans = plans
         self._store = store
         self._render = renderer
-        self._topic = topic
-        self._waiting = _WaitingDocuments(connection)
+        self._comparison = Comparison(connection, store, topic)
+        self._waiting = WaitingDocuments(connection)
         self._found: list[_Found] = []
 
     def before(self, piece: Piece) -> None:
@@ -71,23 +70,22 @@ class EntityEvents:
             if plan.watched & tables:
                 found, overflows = roots.find(plan, self._connection, self._store, piece.changes)
                 for overflow in overflows:
-                    self._letter_overflow(piece, plan, overflow)
+                    self._comparison.letter_overflow(piece, plan, overflow)
                 self._found.append(self._read_before(plan, found))
 
     def after(self, piece: Piece, place: Place, row_ids: dict[int, str], cause: str) -> list[Draft]:
         """The events, ordered by entity and subject; call after the piece is applied."""
         drafts: list[Draft] = []
+        render = partial(self._render.entity, place)
         for found in self._found:
-            truncated = any(c.op == "t" and c.table == found.plan.entity.root for c in piece.changes)
             for part in found.parts():
-                changes = self._changes(found, part, row_ids, truncated=truncated)
-                changes = [change for change in changes if self._fits(found.plan, piece, change)]
+                changes = self._changes(found, piece, part, row_ids.get)
                 if found.before is not None:
-                    drafts += [partial(self._render.entity, place, change, cause) for change in changes]
+                    drafts += [partial(render, change, cause) for change in changes]
                 elif changes:
                     kept = {change.subject: part[change.subject] for change in changes}
-                    again = partial(self._changes, found, kept, row_ids, truncated=truncated)
-                    drafts += _Part(again, partial(self._render.entity, place), cause, len(kept)).drafts()
+                    again = partial(self._changes, found, piece, kept, row_ids.get)
+                    drafts += _Part(again, render, cause, len(kept)).drafts()
         return drafts
 
     def _read_before(self, plan: EntityPlan, found: dict[str, Touched]) -> _Found:
@@ -96,83 +94,16 @@ class EntityEvents:
             return _Found(plan, found, Asked(plan, self._connection, self._store, found))
         result = _Found(plan, found, None)
         for part in result.parts():
-            self._waiting.keep(plan.entity.name, self._read(plan, part))
+            self._waiting.keep(plan.entity.name, Asked(plan, self._connection, self._store, part).take())
         return result
 
-    def _read(self, plan: EntityPlan, part: dict[str, Touched]) -> Documents:
-        return Asked(plan, self._connection, self._store, part).take()
-
-    def _changes(
-        self, found: _Found, part: dict[str, Touched], row_ids: Mapping[int, str], *, truncated: bool
-    ) -> list[EntityChange]:
+    def _changes(self, found: _Found, piece: Piece, part: dict[str, Touched], row_id: RowId) -> list[EntityChange]:
         """What became of these roots; those that stay as they were are absent."""
-        old = (
-            found.before.take() if found.before is not None else self._waiting.take(found.plan.entity.name, list(part))
-        )
-        new = self._read(found.plan, part)
-        changes: list[EntityChange] = []
-        for subject, root in part.items():
-            if truncated and subject not in new:
-                continue  # the truncate's own event ends them all
-            change = self._change(found.plan, subject, root, old.get(subject), new.get(subject), row_ids)
-            if change is not None:
-                changes.append(change)
-        return changes
-
-    def _change(
-        self,
-        plan: EntityPlan,
-        subject: str,
-        root: Touched,
-        old: Shown | None,
-        new: Shown | None,
-        row_ids: Mapping[int, str],
-    ) -> EntityChange | None:
-        known = not (plan.involved & self._store.untrusted)
-        if known and (old and old.text) == (new and new.text):
-            return None
-        before = old if known else None
-        too_large = before is not None and new is not None and len(before.text.encode()) > plan.entity.max_size
-        if too_large:
-            before = None
-        missing: list[str] = ["before"] if not known or too_large else []
-        if before is not None:
-            missing += [f"before.{each}" for each in (*plan.lost, *before.missing)]
-        if new is not None:
-            missing += [f"after.{each}" for each in (*plan.lost, *new.missing)]
-            missing += [f"after.{path(c)}" for c in plan.chains if c[-1].table in self._store.untrusted]
-        return EntityChange(
-            entity=plan.entity.name,
-            subject=subject,
-            key=root.text,
-            before=None if before is None else before.text,
-            after=None if new is None else new.text,
-            rows=[row_ids[each] for each in sorted(root.rows) if each in row_ids],
-            missing=missing,
-            untrusted=plan.untrusted,
-        )
-
-    def _fits(self, plan: EntityPlan, piece: Piece, change: EntityChange) -> bool:
-        """Whether the document is not too large; one that is becomes a dead letter."""
-        size = len((change.after or "").encode())
-        if size <= plan.entity.max_size:
-            return True
-        detail = (
-            f"{change.subject} has {size} bytes, and `max_size` of entity `{plan.entity.name}` is"
-            f" {plan.entity.max_size}; show fewer `fields`, lower a `limit`, or raise it"
-        )
-        broken = Piece("broken", piece.offset, reason="document too large", detail=detail)
-        causes.letter(self._connection, self._topic, broken, subject=change.subject)
-        return False
-
-    def _letter_overflow(self, piece: Piece, plan: EntityPlan, overflow: roots.Overflow) -> None:
-        name = plan.entity.name
-        detail = (
-            f"one transaction changes more than {overflow.limit} documents of entity `{name}` through"
-            f" `{overflow.member}`, and none was told; raise its `fan_out`, or set `watch: false` there"
-        )
-        broken = Piece("broken", piece.offset, reason="fan-out too large", detail=detail)
-        causes.letter(self._connection, self._topic, broken, subject=f"{name}.{overflow.member}")
+        plan = found.plan
+        old = found.before.take() if found.before is not None else self._waiting.take(plan.entity.name, list(part))
+        new = Asked(plan, self._connection, self._store, part).take()
+        truncated = any(c.op == "t" and c.table == plan.entity.root for c in piece.changes)
+        return self._comparison.changes(plan, piece, part, old, new, row_id, truncated=truncated)
 
 
 class _Part:
@@ -202,45 +133,3 @@ class _Part:
         if number == self._count - 1:
             self._changes = []
         return self._render(change, self._cause, seq, of)
-
-
-class _WaitingDocuments:
-    """Documents before a piece, in a temporary table that ends with the transaction."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-        self._used = False
-
-    def clear(self) -> None:
-        """Forget those of the piece before."""
-        if self._used:
-            self._connection.execute("drop table if exists pg_temp.wake_before")
-            self._used = False
-
-    def keep(self, entity: str, documents: Documents) -> None:
-        """Put documents aside."""
-        if not self._used:
-            self._connection.execute(
-                "create temp table if not exists wake_before"
-                " (entity text, subject text, document text, missing text[], primary key (entity, subject))"
-                " on commit drop"
-            )
-            self._used = True
-        rows = [
-            {"subject": subject, "document": shown.text, "missing": list(shown.missing)}
-            for subject, shown in documents.items()
-        ]
-        self._connection.execute(
-            "insert into pg_temp.wake_before select %s, x.subject, x.document,"
-            " array(select json_array_elements_text(x.missing))"
-            " from json_to_recordset(%s::json) as x(subject text, document text, missing json)",
-            (entity, msgspec.json.encode(rows).decode()),
-        )
-
-    def take(self, entity: str, subjects: list[str]) -> Documents:
-        """Documents that were put aside."""
-        rows = self._connection.execute(
-            "select subject, document, missing from pg_temp.wake_before where entity = %s and subject = any(%s)",
-            (entity, subjects),
-        ).fetchall()
-        return {subject: Shown(document, tuple(missing)) for subject, document, missing in rows}

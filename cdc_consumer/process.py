@@ -19,6 +19,7 @@ from cdc_consumer import measures, mirror_tables, position, start
 from cdc_consumer.adopted_session import AdoptedSession
 from cdc_consumer.collect import Collector, Piece, is_border, is_revision
 from cdc_consumer.cycle import Cycle
+from cdc_consumer.large import Record
 from cdc_consumer.plan import Plan
 from cdc_consumer.position import Position
 from cdc_consumer.publish import Publisher
@@ -35,6 +36,7 @@ POLL_TIMEOUT = 0.2  # seconds until a stop is noticed
 READ_AT_ONCE = 500  # messages
 BATCH = 4000  # messages read before what is whole is applied
 ACK_WAIT = 0.001  # seconds for the broker, before a look at what has arrived meanwhile
+REREAD_PATIENCE = 20.0  # seconds without an answer
 JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
 
@@ -237,6 +239,24 @@ class Session:
             measures.read(self._source, count, last, self._known_end())
         return last, pieces
 
+    def _reread(self, first: int, last: int) -> Iterator[Record]:
+        """The change log again from one offset up to another, as a large transaction needs it."""
+        with contextlib.closing(kafka.reader(self._config.kafka, f"reread-{self._source}")) as reader:
+            reader.assign([TopicPartition(self._topic, 0, first)])
+            heard = time.monotonic()
+            while time.monotonic() - heard < REREAD_PATIENCE:
+                for message in reader.consume(READ_AT_ONCE, POLL_TIMEOUT):
+                    error = message.error()
+                    if error is not None:
+                        raise self._unreadable(error)
+                    offset, heard = message.offset() or 0, time.monotonic()
+                    if offset > last:
+                        return
+                    yield offset, message.key(), message.value()  # pyright: ignore[reportReturnType]
+                    if offset == last:
+                        return
+        raise TransientError(f"{self._topic} cannot be read again from offset {first}")
+
     def _known_end(self) -> int | None:
         """Where the log ended when the broker was last heard; asks nobody."""
         known = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), cached=True)
@@ -292,6 +312,7 @@ class Session:
             publisher=publisher,
             partitions=self._context.partitions,
             mark_key=key,
+            reread=self._reread,
         )
 
 

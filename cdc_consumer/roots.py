@@ -7,7 +7,7 @@ changed row is changed itself, so what the store knows now suffices, together wi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -43,36 +43,57 @@ class Overflow(NamedTuple):
     limit: int
 
 
+class Way(NamedTuple):
+    """Roots that were found in one way: as changed themselves, or through one member."""
+
+    member: str
+    """Its path; empty for the roots themselves."""
+    limit: int | None
+    """How many there may be."""
+    roots: dict[str, Touched]
+    """By subject; one more than allowed, where there are too many."""
+
+
 def find(
     plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, changes: Sequence[Change]
 ) -> tuple[dict[str, Touched], list[Overflow]]:
     """The roots that these changes may change, by subject; and members whose roots are too many to be followed."""
     found: dict[str, Touched] = {}
     overflows: list[Overflow] = []
+    for way in ways(plan, connection, store, changes):
+        if way.limit is not None and len(way.roots) > way.limit:
+            overflows.append(Overflow(way.member, way.limit))
+            continue
+        for subject, root in way.roots.items():
+            found.setdefault(subject, Touched(root.text)).rows.update(root.rows)
+    return found, overflows
 
-    def add(text: str, places: Iterable[int]) -> None:
-        subject = events.subject(plan.entity.name, _subject_keys.decode(text))
-        if subject not in found:
-            found[subject] = Touched(exact_json.dump(_keys.decode(text)))
-        found[subject].rows.update(places)
 
-    own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
-    if own:
-        for (place, _), text in zip(own, store.keys(plan.root, [c for _, c in own]), strict=True):
-            add(text, [place])
+def ways(
+    plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, changes: Sequence[Change]
+) -> Iterator[Way]:
+    """The roots that these changes may change, by the way in which each was found."""
     asked = [
         (chain, _Asked(plan, chain, connection, store, of_member))
         for chain in plan.watched_chains
         if (of_member := [(i, c) for i, c in enumerate(changes) if c.table == chain[-1].table])
     ]
+    own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
+    if own:
+        texts = store.keys(plan.root, [c for _, c in own])
+        yield Way("", None, _by_subject(plan, ((text, [place]) for (place, _), text in zip(own, texts, strict=True))))
     for chain, each in asked:
-        roots = each.take()
-        if len(roots) > chain[-1].fan_out:
-            overflows.append(Overflow(path(chain), chain[-1].fan_out))
-            continue
-        for text, places in roots:
-            add(text, places)
-    return found, overflows
+        yield Way(path(chain), chain[-1].fan_out, _by_subject(plan, each.take()))
+
+
+def _by_subject(plan: EntityPlan, found: Iterable[tuple[str, Iterable[int]]]) -> dict[str, Touched]:
+    roots: dict[str, Touched] = {}
+    for text, places in found:
+        subject = events.subject(plan.entity.name, _subject_keys.decode(text))
+        if subject not in roots:
+            roots[subject] = Touched(exact_json.dump(_keys.decode(text)))
+        roots[subject].rows.update(places)
+    return roots
 
 
 class _Asked:

@@ -120,6 +120,7 @@ class Recording:
             publisher=recorder,
             partitions=self.partitions,
             mark_key=self.mark_key,
+            reread=lambda first, last: self.records[first : last + 1],
         )
 
 

@@ -1,4 +1,4 @@
-"""Documents that are too large, and changes that touch too many: said as dead letters, while everything else goes on."""
+"""Documents that are too large, and changes that touch too many: dead letters, while everything else goes on."""
 
 from __future__ import annotations
 

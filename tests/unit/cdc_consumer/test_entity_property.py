@@ -1,4 +1,4 @@
-"""Whatever transactions change of a tree of rows, and however the log is cut: its documents are those of plain Python."""
+"""Whatever transactions change of a tree of rows, and however the log is cut: documents are those of plain Python."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdc_consumer import entity_events
-from tests.harness.debezium import LogWriter, clock, delete, insert, move, truncate, update
+from cdc_consumer import collect, entity_events, large, large_entities
+from tests.harness.debezium import clock, delete, insert, move, truncate, update
 from tests.unit.cdc_consumer.entity_model import Model, Orders, Row, Rows
 from tests.unit.cdc_consumer.tables import NewLedger, column, plan, table
 from tests.unit.cdc_consumer.test_batch import consumed, started
@@ -146,9 +146,14 @@ class World:
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(st.lists(st.lists(steps, max_size=6), min_size=1, max_size=8), st.integers(0, 9), st.sampled_from([1, 500]))
+@given(
+    st.lists(st.lists(steps, max_size=6), min_size=1, max_size=8),
+    st.integers(0, 9),
+    st.sampled_from([1, 500]),
+    st.sampled_from([2, 10**6]),
+)
 def test_documents_are_those_of_plain_python(
-    new_ledger: NewLedger, transactions: list[list[tuple[str, str, Row, Row]]], seed: int, at_once: int
+    new_ledger: NewLedger, transactions: list[list[tuple[str, str, Row, Row]]], seed: int, at_once: int, largest: int
 ) -> None:
     world, model = World(), Model(BOOKING, ("id",), ORDERS)
     expected: list[list[tuple[str, Row | None, Row | None]]] = []
@@ -165,7 +170,12 @@ def test_documents_are_those_of_plain_python(
             ]
         )
     compiled = plan(*TABLES.values(), entities={"trip": BOOKING})
-    with patch.object(entity_events, "AT_ONCE", at_once):
+    with (
+        patch.object(entity_events, "AT_ONCE", at_once),
+        patch.object(large_entities, "AT_ONCE", at_once),
+        patch.object(collect, "LARGEST", largest),
+        patch.object(large, "PART", 2),
+    ):
         context, letters = consumed(new_ledger, world.log, compiled, seed=seed, largest=30, crashes=0.2)
     assert letters == []
     commits = [each.data["position"]["commit"] for each in context.of_type("context.clock")]

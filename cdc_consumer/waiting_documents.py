@@ -1,0 +1,56 @@
+"""Documents before a piece, in a temporary table of the ledger, where they are too many for memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import psycopg
+
+from cdc_consumer.entity_documents import Shown
+
+Documents = Mapping[str, Shown]
+"""By subject."""
+
+
+class WaitingDocuments:
+    """The table ends with the transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._used = False
+
+    def clear(self) -> None:
+        """Forget those of the piece before."""
+        if self._used:
+            self._connection.execute("drop table if exists pg_temp.wake_before")
+            self._used = False
+
+    def keep(self, entity: str, documents: Documents) -> None:
+        """Put documents aside."""
+        if not self._used:
+            self._connection.execute(
+                "create temp table if not exists wake_before"
+                " (entity text, subject text, document text, missing text[], primary key (entity, subject))"
+                " on commit drop"
+            )
+            self._used = True
+        rows = [
+            {"subject": subject, "document": shown.text, "missing": list(shown.missing)}
+            for subject, shown in documents.items()
+        ]
+        self._connection.execute(
+            "insert into pg_temp.wake_before select %s, x.subject, x.document,"
+            " array(select json_array_elements_text(x.missing))"
+            " from json_to_recordset(%s::json) as x(subject text, document text, missing json)",
+            (entity, msgspec.json.encode(rows).decode()),
+        )
+
+    def take(self, entity: str, subjects: list[str]) -> Documents:
+        """Documents that were put aside."""
+        rows = self._connection.execute(
+            "select subject, document, missing from pg_temp.wake_before where entity = %s and subject = any(%s)",
+            (entity, subjects),
+        ).fetchall()
+        return {subject: Shown(document, tuple(missing)) for subject, document, missing in rows}
