@@ -24,6 +24,7 @@ from connectors.checks import (
     ledger,
     publication,
     roles,
+    schema,
     server,
     slot,
     tables,
@@ -181,6 +182,7 @@ class _Examination:
             self._tried("connect", name, lambda: flush.examine(config, broker, subject))
         if own is not None:
             self._tried("ledger", "ledger", lambda: ledger.beside(subject, own))
+            self._tried("tables", subject.whole, lambda: schema.examine(self.loaded, subject, own))
 
     def _adopted(
         self, name: str, broker: AdminClient | None, worker: connect.Worker | None, own: Connection | None

@@ -7,7 +7,7 @@ A new revision is in force from a control record in the change log on, as those 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from wakestream import capture, drifting, inspection, resolving_entities, resolv
 from wakestream.affected import affected
 from wakestream.capture import Capture, CapturedTable, Entity, Revision
 from wakestream.catalogue import Catalogue, Table
-from wakestream.config import Loaded, models
+from wakestream.config import Following, Loaded, models
 from wakestream.drifting import Difference
 from wakestream.program_problems import Problems
 
@@ -47,6 +47,9 @@ class DriftGuard:
 
     def __init__(self, loaded: Loaded, source: str, *, clock: Clock = time, interval_s: float = INTERVAL) -> None:
         self._loaded = loaded
+        self._file = Following(loaded)
+        self._shown = loaded
+        """The file as it is now, which tells what still reads a column; what may be shown is `wake apply`'s to say."""
         self._source = source
         self._clock = clock
         self._interval = interval_s
@@ -73,8 +76,11 @@ class DriftGuard:
             published = publication.find(reader, self._source)
         if (found.system_identifier, found.timeline) != (newest.catalogue.system_identifier, newest.catalogue.timeline):
             return  # another history: `wake repair`
+        changed = self._file.look()
+        if changed is not None and self._source in changed.config.sources:
+            self._shown = changed
         differences = drifting.compare(newest.catalogue, newest.capture, found)
-        notes = list(self._standing(newest, differences))
+        notes = list(drift_notes.standing(self._shown, newest, differences))
         notes += drift_notes.unpublished(self._source, newest, published)
         followed = [each for each in differences if not each.standing]
         if followed:
@@ -82,15 +88,9 @@ class DriftGuard:
             newest = capture.load(ledger, self._source) or newest
         self._bring_about(newest, connector, reader, ledger)
         notes += drift_notes.withheld(newest)
-        notes += drift_notes.suspended(self._loaded, newest)
-        notes += drift_notes.kept(self._loaded, newest, ledger)
-        drift_notes.write(ledger, self._source, notes, record)
-
-    def _standing(self, newest: Revision, differences: Iterable[Difference]) -> Iterator[Note]:
-        for each in differences:
-            if each.standing:
-                readers = affected(self._loaded, newest, each.table)
-                yield Note(each.label, each.remedy, tuple(readers), harmful=True)
+        notes += drift_notes.suspended(self._shown, newest)
+        notes += drift_notes.kept(self._shown, newest, ledger)
+        drift_notes.write(self._loaded.config, ledger, self._source, notes, record)
 
     def _follow(
         self,
@@ -102,7 +102,7 @@ class DriftGuard:
     ) -> list[Note]:
         """Store what is there now as a revision; returns what in the configuration no longer fits."""
         readers = {
-            each: [] if each.kind in _NEW else affected(self._loaded, newest, each.table, each.column)
+            each: [] if each.kind in _NEW else affected(self._shown, newest, each.table, each.column)
             for each in differences
         }
         changed = {each.table for each in differences}
@@ -117,8 +117,12 @@ class DriftGuard:
         for each in differences:
             told = f"; it is read by {', '.join(readers[each])}" if readers[each] else ""
             record("schema changed", f"{each.label}{told}")
-        gone = [each for each in differences if each.kind in ("column dropped", "column renamed") and readers[each]]
-        return [drift_notes.gone(each, readers[each], newest.id) for each in gone]
+        gone = {
+            each: drift_notes.still(readers[each], wanted)
+            for each in differences
+            if each.kind in ("column dropped", "column renamed")
+        }
+        return [drift_notes.gone(each, left, newest.id) for each, left in gone.items() if left]
 
     def _capture(self, newest: Revision, catalogue: Catalogue, changed: set[str]) -> Capture:
         tables = {

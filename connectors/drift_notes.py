@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import psycopg
 
-from connectors import measures
+from connectors import measures, notices
 from connectors.publication import Published
 from wakestream import capture, topics
 from wakestream.affected import affected
-from wakestream.capture import Revision
-from wakestream.config import Loaded
+from wakestream.capture import Capture, Revision
+from wakestream.config import Config, Loaded
 from wakestream.drifting import Difference
 
 Ledger = psycopg.Connection[Any]
@@ -35,11 +35,31 @@ class Note(msgspec.Struct, frozen=True):
     before: int | None = None
     """The last revision that had the column."""
 
+    @property
+    def told(self) -> str:
+        """In one line: what it is, what reads it, what to do."""
+        read = f"; read by {', '.join(self.affected)}" if self.affected else ""
+        return f"{self.what}{read}: {self.remedy}"
+
+
+def standing(loaded: Loaded, newest: Revision, differences: Iterable[Difference]) -> Iterator[Note]:
+    """What no revision can follow."""
+    for each in differences:
+        if each.standing:
+            readers = affected(loaded, newest, each.table)
+            yield Note(each.label, each.remedy, tuple(readers), harmful=True)
+
 
 def gone(difference: Difference, readers: Sequence[str], before: int) -> Note:
     """A column is gone, or has another name, that the file still reads."""
     remedy = "correct the file and run `wake apply`, or bring the column back"
     return Note(difference.label, remedy, tuple(readers), True, difference.table, difference.column, before)
+
+
+def still(readers: Iterable[str], now: Capture) -> list[str]:
+    """Those of what read a column that need it now: an entity that was resolved anew has found another way."""
+    resolved = tuple(f"entity `{name}` (" for name in now.entities)
+    return [each for each in readers if not each.startswith(resolved)]
 
 
 def kept(loaded: Loaded, newest: Revision, ledger: Ledger) -> Iterator[Note]:
@@ -52,7 +72,7 @@ def kept(loaded: Loaded, newest: Revision, ledger: Ledger) -> Iterator[Note]:
         known, then = newest.catalogue.table(table), capture.load(ledger, newest.source, before)
         if known is None or then is None or known.column(column) is not None:
             continue
-        readers = affected(loaded, then, table, column)
+        readers = still(affected(loaded, then, table, column), newest.capture)
         if readers:
             yield Note(what, remedy, tuple(readers), True, table, column, before)
 
@@ -82,14 +102,13 @@ def unpublished(source: str, newest: Revision, published: Published | None) -> I
             yield Note(what, "run `wake apply`, which declares a gap and reads the table anew", harmful=True)
 
 
-def write(ledger: Ledger, source: str, notes: Sequence[Note], record: Callable[[str, str], None]) -> None:
-    """Keep these notes and no others; what is new is recorded."""
-    known = {
-        what: tuple(readers)
-        for what, readers in ledger.execute(
-            "select what, affected from wake.drift where source = %s", (source,)
-        ).fetchall()
-    }
+def write(
+    config: Config, ledger: Ledger, source: str, notes: Sequence[Note], record: Callable[[str, str], None]
+) -> None:
+    """Keep these notes and no others; what is new is recorded and told, and so is what was harmful and is over."""
+    known: dict[str, bool] = dict(
+        ledger.execute("select what, harmful from wake.drift where source = %s", (source,)).fetchall()
+    )
     wanted = {note.what: note for note in notes}
     with ledger.transaction():
         ledger.execute("delete from wake.drift where source = %s and not what = any(%s)", (source, list(wanted)))
@@ -103,7 +122,14 @@ def write(ledger: Ledger, source: str, notes: Sequence[Note], record: Callable[[
             )
     harmful = sum(note.harmful for note in wanted.values())
     measures.noted(source, harmful, len(wanted) - harmful)
-    for note in wanted.values():
-        if note.what not in known:
-            read = f"; read by {', '.join(note.affected)}" if note.affected else ""
-            record("schema", f"{note.what}{read}: {note.remedy}")
+    new = [note for note in wanted.values() if note.what not in known]
+    for note in new:
+        record("schema", note.told)
+    over = sorted(what for what, was_harmful in known.items() if was_harmful and what not in wanted)
+    for what in over:
+        record("schema well again", what)
+    if new:
+        level = "warning" if any(note.harmful for note in new) else "ok"
+        notices.send(config, source, "schema.changed", level, tuple(note.told for note in new))
+    if over:
+        notices.send(config, source, "schema.well", "warning" if harmful else "ok", tuple(over))
