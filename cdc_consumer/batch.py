@@ -241,7 +241,7 @@ class Batch:
         if kind in ("STARTED", "DATA_COLLECTIONS_RESOLVED"):
             return self._begin_snapshot(piece)
         if kind == "TABLE_SCAN_COMPLETED":
-            rows = str(piece.body.get("total_rows_scanned") or "0")
+            rows = str(piece.body.get("total_rows") or "0")  # counted when it began; what is read twice counts once
             self._mirrors.scanned(str(piece.body.get("scanned_collection")), str(piece.body.get("status")), int(rows))
         if kind in ("ABORTED", "SKIPPED"):
             # One that starts again says that it skips the initial snapshot, and goes on with an incremental one.

@@ -139,7 +139,7 @@ class Mirrors:
         elif status not in WHOLE_SCANS:
             self._doubt(label, given_up)
         elif (shown := self._shown(label)) is not None and rows > shown:
-            self._doubt(label, f"Debezium has read {rows} rows and sent {shown}")
+            self._doubt(label, f"Debezium has counted {rows} rows and sent {shown}")
 
     def _shown(self, label: str) -> int | None:
         """How many rows a snapshot that reads ahead can have shown; None where that is not known.

@@ -394,7 +394,7 @@ def test_a_snapshot_that_has_read_more_than_it_has_sent_is_not_believed(
     log.transaction(update("seat", {"number": 2, "code": "a"}, {"free": False}))  # which Debezium had read, and drops
     log.read(seat(4, "a", True))
     log.notice(
-        "TABLE_SCAN_COMPLETED", kind, scanned_collection="public.seat", status="SUCCEEDED", total_rows_scanned=str(told)
+        "TABLE_SCAN_COMPLETED", kind, scanned_collection="public.seat", status="SUCCEEDED", total_rows=str(told)
     )
     log.notice("COMPLETED", kind, data_collections="public.seat")
     log.settle()

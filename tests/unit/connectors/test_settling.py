@@ -58,7 +58,7 @@ def test_what_is_not_believed_is_asked_for_again_more_and_more_rarely(
     with psycopg.connect(url, autocommit=True) as connection:
         world = World(connection, monkeypatch)
         assert world.settling.look(connection)
-        world.doubt("public.seat", "Debezium has read 4 rows and sent 3")
+        world.doubt("public.seat", "Debezium has counted 4 rows and sent 3")
         world.doubt("public.flight", None)
         assert not world.settling.look(connection)
         assert world.looks(120.0) == [15.0, 45.0, 105.0]
