@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from agent.testing import decision
-from connectors import databases, status
+from agent.testing import WebhookReceiver, decision
+from connectors import doctor, status
+from connectors.apply import apply
 from connectors.connect import Connect
 from connectors.drift import DriftGuard
-from connectors.snapshots import Settling
+from connectors.guard import AttachedSource, Watch
 from localstack import Stack
 from tests.harness.agent import WakeProcess, World, attached_world
 from tests.harness.context import ContextLog
 from tests.harness.models import RuledModel
 from tests.harness.waiting import eventually
-from wakestream import topics
+from wakestream import config, topics
 
 DDL = """
     create type progress as enum ('planned', 'gone');
@@ -45,6 +47,8 @@ agents:
 models:
   default: {base_url: "${MODEL_URL}", name: scripted}
 """
+
+SNAPSHOT = 240.0  # seconds for signals, which Debezium takes up when it likes, and what they ask for
 
 FLIGHT = "select id, delay, state::text, seen, terminal, gate from flight order by id"
 
@@ -85,42 +89,66 @@ def writing(world: World) -> Generator[None]:
 
 
 class Guarding:
-    """The guard's looks, made as fast as the test waits."""
+    """The guard, whose looks are made as fast as the test waits.
+
+    The whole of it: a task that fails over a snapshot while the schema changes is restarted, as in life.
+    """
 
     def __init__(self, world: World, client: Connect) -> None:
         self._world = world
-        self._client = client
-        self._drift = DriftGuard(world.loaded, world.source, interval_s=0)
-        self._settling = Settling(world.loaded.config.kafka, world.source, self.open)
-        self.said: list[str] = []
+        self._source = AttachedSource(world.loaded, world.source, client)
+        self._source._drift = DriftGuard(world.loaded, world.source, interval_s=0)
+        self._watch = Watch(self._source, time)
 
-    def open(self) -> databases.Connection:
-        return databases.capture(self._world.loaded, self._world.source, purpose="test")
+    @property
+    def said(self) -> list[str]:
+        query = "select what || ': ' || detail from wake.guard_event where source = %s order by id"
+        return [text for (text,) in self._world.told(query, self._world.source)]
+
+    def close(self) -> None:
+        self._source.close()
 
     def until(self, check: Callable[[], bool], what: str) -> None:
-        with self.open() as reader, self._world.ledger() as ledger:
+        def look() -> bool:
+            self._watch.look()
+            return check()
 
-            def look() -> bool:
-                self._drift.look(
-                    reader, ledger, self._client, lambda what, detail: self.said.append(f"{what}: {detail}")
-                )
-                return self._settling.look(ledger) and check()
+        eventually(look, what, within=SNAPSHOT)
 
-            eventually(look, what)
+    def until_noted(self, what: str) -> None:
+        """Until a person is told of it."""
+        self.until(lambda: any(what in detail and not well for well, detail in checks(self._world, "schema")), what)
+
+    def until_well(self) -> None:
+        """Until nothing of the schema needs a person, and no mirror a snapshot."""
+        self.until(
+            lambda: all(well for well, _ in checks(self._world, "schema")) and self._whole(), "a schema that fits"
+        )
 
     def until_followed(self) -> None:
         """Until the consumer works under the newest revision and every value of every row is known."""
-        world = self._world
+        seen = len(self.said)
+        self.until(lambda: len(self.said) > seen and self._whole(), "the schema followed")
+
+    def _whole(self) -> bool:
         query = (
             "select p.revision = (select max(id) from wake.revision where source = p.source)"
             " and not exists (select from wake.missing_value m where m.source = p.source)"
-            " and not exists (select from wake.mirror_state s where s.source = p.source and not s.complete)"
+            " and not exists (select from wake.mirror_state s where s.source = p.source"
+            " and (not s.complete or s.snapshot_from is not null))"
             " from wake.source_position p where p.source = %s"
         )
-        seen = len(self.said)
-        self.until(
-            lambda: len(self.said) > seen and world.told(query, world.source) == [(True,)], "the schema followed"
-        )
+        return self._world.told(query, self._world.source) == [(True,)]
+
+
+@contextmanager
+def guarding(world: World) -> Generator[Guarding]:
+    with Connect(world.loaded.config.connect.url) as client:
+        guard = Guarding(world, client)
+        try:
+            yield guard
+        finally:
+            guard.close()
 
 
 def mirrored(world: World, query: str) -> list[Any]:
@@ -137,13 +165,12 @@ def held(world: World) -> dict[str, str]:
 
 
 def checks(world: World, name: str) -> list[tuple[bool, str]]:
-    (found,) = status.status(world.loaded)
+    (found,) = status.status(config.load(world.file, world.variables))
     return [(check.ok, check.detail) for check in found.checks if check.name == name]
 
 
 def test_a_schema_changes_under_a_writer(world: World) -> None:
-    with Connect(world.loaded.config.connect.url) as client, writing(world):
-        guard = Guarding(world, client)
+    with guarding(world) as guard, writing(world):
         for statement in (
             "alter table flight add column terminal text not null default 'T1'",
             "update flight set terminal = 'T2' where id = 1",
@@ -209,3 +236,158 @@ def verify_withheld(world: World) -> None:
     ]
     ((_, renamed),) = [each for each in checks(world, "schema") if not each[0]]
     assert renamed.startswith("public.passenger: column email renamed to mail, read by `mask` of public.passenger;")
+
+
+AIRPORT_DDL = """
+    create table flight (id int primary key, gate text, delay int not null);
+    create table bag (id int primary key, flight_id int not null references flight, kg int not null, tag text not null);
+    create table seat (id int primary key, free boolean not null);
+    insert into flight select n, 'A', 0 from generate_series(1, 5) n;
+    insert into bag select n, n, 20, 'T' || n from generate_series(1, 5) n;
+    insert into seat select n, true from generate_series(1, 5) n;
+"""
+
+AIRPORT = """
+sources:
+  SOURCE:
+    capture: "${DATABASE_URL}"
+    admin: "${DATABASE_URL}"
+    tables: {public.flight: {}, public.bag: {}, public.seat: {}}
+entities:
+  bag: {root: SOURCE.public.bag, include: {flight: {}}}
+triggers:
+  gated: {table: SOURCE.public.flight, when: after.gate == 'X', fire: enter, agent: watcher}
+  late: {entity: bag, when: after.flight.delay > 30, fire: enter, agent: watcher}
+  heavy: {table: SOURCE.public.bag, when: after.kg > 30, fire: enter, agent: watcher}
+agents:
+  watcher: {instructions: prompt.md}
+models:
+  default: {base_url: "${MODEL_URL}", name: scripted}
+notify: {webhook: {url: "${NOTICES_URL}"}}
+"""
+
+
+@pytest.fixture
+def receiver() -> Generator[WebhookReceiver]:
+    with WebhookReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def airport(stack: Stack, env: dict[str, str], tmp_path: Path, receiver: WebhookReceiver) -> Generator[World]:
+    prompt = "Row {{ key.id }}: watch\n"
+    urls = {"NOTICES_URL": receiver.url}
+    with (
+        RuledModel(lambda _: decision()) as model,
+        attached_world(
+            stack, env, tmp_path, ddl=AIRPORT_DDL, wake=AIRPORT, prompt=prompt, MODEL_URL=model.url, **urls
+        ) as world,
+        WakeProcess(world, "consume"),
+        WakeProcess(world, "agent", "--from", "beginning"),
+    ):
+        world.wait_mirrored()
+        yield world
+
+
+def rewrite(world: World, old: str, new: str) -> None:
+    text = world.file.read_text()
+    assert text.count(old) == 1
+    world.file.write_text(text.replace(old, new))
+
+
+def findings(world: World) -> list[tuple[str, str]]:
+    """What doctor says of the tables, and the remedy."""
+    found = doctor.examine(config.load(world.file, world.variables), world.source)
+    return [(each.id, each.remedy) for each in found if each.group == "tables" and each.id != "tables.toast"]
+
+
+def test_what_needs_a_person_is_named_until_it_is_mended(airport: World, receiver: WebhookReceiver) -> None:
+    world = airport
+    with guarding(world) as guard:
+        an_entity_follows_its_key(world, guard)
+        an_entity_is_suspended(world, guard)
+        a_file_is_corrected(world, guard)
+        a_key_changes(world, guard)
+        a_table_is_dropped(world, guard)
+    told = [(seen.body["type"], seen.body["data"]["level"]) for seen in receiver.seen]
+    assert told.count(("guard.schema.changed", "warning")) >= 4
+    assert told.count(("guard.schema.well", "ok")) >= 4
+    assert world.told("select reason from wake.dead_letter") == []
+
+
+def an_entity_follows_its_key(world: World, guard: Guarding) -> None:
+    """A foreign key under another name is still the way to the flight: nobody has to do anything."""
+    world.execute("alter table bag rename column flight_id to carried_by")
+    ((id, remedy),) = findings(world)
+    assert (id, remedy.partition("  ")[0]) == ("tables.unfollowed", "run: wake guard")
+    guard.until_followed()
+    guard.until_well()
+    assert findings(world) == []
+    world.execute("update flight set delay = 40 where id = 2")
+    eventually(lambda: len(fired(world, "late")) == 1, "the bag of a late flight")
+    assert held(world) == {}
+
+
+def an_entity_is_suspended(world: World, guard: Guarding) -> None:
+    """Its join is gone: its trigger is held and others are not, until there is one again."""
+    world.execute("alter table bag drop column carried_by")
+    guard.until_noted("entity `bag` is suspended")
+    eventually(lambda: held(world).keys() == {"late"}, "the entity's trigger to be held")
+    assert "suspended" in held(world)["late"]
+    assert {id for id, _ in findings(world)} == {"tables.drift"}
+    world.execute("update bag set kg = 40 where id = 1")
+    eventually(lambda: len(fired(world, "heavy")) == 1, "a trigger that the entity does not concern")
+    world.execute("alter table bag add column flight_id int references flight")
+    world.execute("update bag set flight_id = id")
+    guard.until_well()
+    eventually(lambda: not held(world), "the entity's trigger to be released")
+    assert findings(world) == []
+    world.execute("update flight set delay = 40 where id = 3")
+    eventually(lambda: len(fired(world, "late")) == 2, "the bag of another late flight")
+
+
+def a_file_is_corrected(world: World, guard: Guarding) -> None:
+    """Neither guard nor agent are started anew, and `wake apply` is not needed."""
+    world.execute("alter table flight rename column gate to exit")
+    guard.until_noted("column gate renamed to exit")
+    eventually(lambda: held(world).keys() == {"gated"}, "the trigger to be held")
+    assert [id for id, _ in findings(world)] == ["tables.drift"]
+    rewrite(world, "after.gate == 'X'", "after.exit == 'X'")
+    eventually(lambda: not held(world), "the trigger to be released")
+    guard.until_well()
+    assert findings(world) == []
+    world.execute("update flight set exit = 'X' where id = 3")
+    eventually(lambda: len(fired(world, "gated")) == 1, "the exit of flight 3")
+
+
+def a_key_changes(world: World, guard: Guarding) -> None:
+    """The table is as it was for us until `wake apply` has read it anew under its new key."""
+    world.execute("alter table bag drop constraint bag_pkey, add primary key (tag)")
+    guard.until_noted("public.bag: the primary key is (tag) now")
+    assert findings(world) == [("tables.drift", "run: wake apply")]
+    apply(config.load(world.file, world.variables))
+    guard.until_well()
+    assert findings(world) == []
+    world.execute("update bag set kg = 50 where id = 4")
+    eventually(lambda: any("public.bag/T4" in event for event in subjects(world, "heavy")), "a bag under its new key")
+    bags = "select id, flight_id, kg, tag from bag order by id"
+    eventually(lambda: mirrored(world, bags) == world.rows(bags), "the store as the table")
+
+
+def subjects(world: World, trigger: str) -> list[str]:
+    return [row[0] for row in world.told("select subject from wake.activation where trigger = %s", trigger)]
+
+
+def a_table_is_dropped(world: World, guard: Guarding) -> None:
+    """Nothing else stops; it goes when the file no longer names it."""
+    world.execute("drop table seat")
+    guard.until_noted("public.seat: the table is gone")
+    assert [id for id, _ in findings(world)] == ["tables.missing"]
+    world.execute("update bag set kg = 60 where id = 5")
+    eventually(lambda: any("public.bag/T5" in event for event in subjects(world, "heavy")), "the other tables")
+    rewrite(world, ", public.seat: {}", "")
+    apply(config.load(world.file, world.variables))
+    guard.until_well()
+    assert findings(world) == []
+    gone = "select from information_schema.tables where table_schema = %s and table_name = 'seat'"
+    assert world.told(gone, f"{world.source}__public") == []
