@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
 from connectors import (
     adopted_plan,
+    adopted_sample,
     adoption,
     connector_config,
     connector_setup,
@@ -177,6 +178,10 @@ class _Planner:
     def _adopted_plan(self, source: Attached) -> AdoptedPlan:
         adopted_plan.refuse_change(source, adopts=True)
         judged = self.adopted[source.name]
+        flaws = list(judged.flaws)
+        if not judged.refusals:
+            flaws += adopted_sample.examine(self.loaded.config.kafka, judged.config, judged.topics)
+        judged = replace(judged, flaws=tuple(flaws))
         adopted_plan.refuse(source, judged)
         return AdoptedPlan(self.loaded, self.ledger, source, judged)
 

@@ -201,7 +201,7 @@ class _Examination:
         connector = config.sources[name].adopt or ""
         if worker is not None:
             client = worker.client
-            self._tried("adopt", name, lambda: adopted.examine(subject, client, connector, broker))
+            self._tried("adopt", name, lambda: adopted.examine(subject, client, connector, config.kafka, broker))
             if own is not None:
                 self._tried("adopt", name, lambda: adopted.changed(subject, client, connector, own))
         if own is not None:

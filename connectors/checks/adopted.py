@@ -8,13 +8,15 @@ from typing import Any, cast
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # pyright: ignore[reportPrivateImportUsage]
 
-from connectors import adopted_plan, adoption, ledger_setup
+from connectors import adopted_plan, adopted_sample, adoption, ledger_setup
+from connectors.adopted_values import Flaw
 from connectors.adoption import Adoption
 from connectors.checks.finding import Finding, finding
 from connectors.checks.subject import Subject
 from connectors.connect import Connect, ConnectorMissing, telling_line, types
 from connectors.databases import Connection
 from wakestream import kafka
+from wakestream.config.models import Kafka
 
 OTHERS = ("tables.row_security", "tables.large")
 """Checks of tables that are for whoever runs the connector: its role, its first snapshot."""
@@ -22,7 +24,9 @@ OF_OUR_CONNECTORS = ("connect.secrets_provider", "connect.secrets_file")
 """Checks of the worker that only a connector of ours needs."""
 
 
-def examine(subject: Subject, client: Connect, name: str, broker: AdminClient | None) -> Iterator[Finding]:
+def examine(
+    subject: Subject, client: Connect, name: str, settings: Kafka, broker: AdminClient | None
+) -> Iterator[Finding]:
     """The connector, then its settings, then its topics."""
     of = subject.of(f"connector {name}")
     config = adoption.find(client, name)
@@ -32,10 +36,15 @@ def examine(subject: Subject, client: Connect, name: str, broker: AdminClient | 
         return
     yield from _state(client, name, of)
     judged = adoption.judge(name, config, subject.catalogue, subject.tables, subject.reader)
-    for flaw in judged.flaws:
-        yield finding(flaw.check, subject.of(flaw.table) if flaw.table else of, flaw.evidence, flaw.remedy)
+    yield from (_of(subject, flaw, of) for flaw in judged.flaws)
     if broker is not None and not judged.refusals:
+        sampled = adopted_sample.examine(settings, config, judged.topics)
+        yield from (_of(subject, flaw, of) for flaw in sampled)
         yield from _topics(subject, judged, broker)
+
+
+def _of(subject: Subject, flaw: Flaw, of: str) -> Finding:
+    return finding(flaw.check, subject.of(flaw.table) if flaw.table else of, flaw.evidence, flaw.remedy)
 
 
 def changed(subject: Subject, client: Connect, name: str, ledger: Connection) -> Iterator[Finding]:

@@ -92,6 +92,13 @@ class Foreign:
                 producer.produce(self.topic(table), message.value(), message.key(), partition)
         assert producer.flush(30) == 0
 
+    def produce(self, table: str, value: bytes) -> None:
+        """A message of somebody's in each partition."""
+        producer = Producer({"bootstrap.servers": self.world.variables["KAFKA_BOOTSTRAP"]})
+        for partition in range(PARTITIONS):
+            producer.produce(self.topic(table), value, b"{}", partition)
+        assert producer.flush(30) == 0
+
     def cut(self, table: str) -> None:
         """Delete everything that a topic has now, as its retention would."""
         reader = kafka.reader(self.world.loaded.config.kafka, "test-cut")

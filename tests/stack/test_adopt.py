@@ -322,3 +322,16 @@ def test_a_topic_that_gets_partitions_keeps_the_order_of_every_key(
         context.verify_contract()
         assert told(context) == history.of
         detach(theirs.world.loaded, theirs.source, with_topics=True)
+
+
+def test_a_converter_that_only_the_messages_show_is_refused(stack: Stack, env: dict[str, str], tmp_path: Path) -> None:
+    with foreign(stack, env, tmp_path, ddl=DDL, wake=WAKE) as theirs:
+        theirs.world.execute("insert into seat values (1, '1A', true)")
+        eventually(lambda: theirs.messages("seat"), "the first change")
+        theirs.produce("seat", b"\x00\x00\x00\x00\x01Avro")
+        with pytest.raises(RefusedError, match=r"seat are not Debezium's envelopes as JSON, as its worker's own"):
+            apply(theirs.world.loaded)
+        found = [each for each in doctor.examine(theirs.world.loaded) if each.level == "error"]
+        assert [(each.id, each.remedy) for each in found] == [
+            ("adopt.unreadable", f"connector: value.converter={JSON}")
+        ]

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from connectors import adopted_values, adoption, patterns
+from connectors import adopted_sample, adopted_values, adoption, patterns
 from connectors.adopted_values import JSON
 from connectors.connector_config import CLASS
 from connectors.databases import Connection
@@ -220,3 +220,18 @@ def test_a_key_that_does_not_arrive_whole_is_refused() -> None:
 )
 def test_lists_are_anchored_expressions(listed: str, name: str, found: bool) -> None:
     assert patterns.is_listed(listed, name) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "readable"),
+    [
+        (b'{"op":"u","source":{"table":"t"},"after":{}}', True),
+        (b'{"schema":{"type":"struct"},"payload":{"op":"u","source":{"table":"t"}}}', True),
+        (b'{"id":1,"status":"flat"}', False),
+        (b'{"schema":{},"payload":{"id":1}}', False),
+        (b"\x00\x00\x00\x00\x01", False),
+        (b'"text"', False),
+    ],
+)
+def test_a_sample_shows_whether_messages_can_be_read(value: bytes, readable: bool) -> None:
+    assert adopted_sample.is_envelope(value) == readable
