@@ -164,6 +164,18 @@ def test_a_transaction_that_is_sent_again_whole_was_not_passed_over() -> None:
     assert [piece.reason for piece in collected(log.records)] == ["", "", ""]
 
 
+def test_the_beginning_of_what_was_applied_may_come_again_without_its_end() -> None:
+    log = LogWriter(tx=5)
+    log.transaction(insert("flight", {"id": 1}, {}))
+    log.begin(6)
+    three(log, 6, count=1)
+    log.transaction(clock())
+    collector = Collector()
+    pieces = collected(log.records, collector)
+    assert [piece.reason for piece in pieces] == ["", ""]
+    assert collector.read_from(pieces[-1].offset) == pieces[-1].offset + 1
+
+
 @pytest.mark.parametrize("covered", ["gap", "restored", "snapshot"])
 def test_what_is_lost_behind_a_gap_is_not_lost_a_second_time(covered: str) -> None:
     log = LogWriter()
