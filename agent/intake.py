@@ -17,8 +17,9 @@ from agent.activations import Batch, Letter, Message
 from agent.backoff import Backoff
 from agent.database import Ledger
 from agent.positions import Moved, Owned, Place, Start
-from wakestream import events, kafka, topics
-from wakestream.errors import EventError, TransientError
+from agent.sharing import Shares
+from wakestream import events, kafka, membership, topics
+from wakestream.errors import EventError, TakenOverError, TransientError
 from wakestream.failpoint import reach
 from wakestream.program import Program
 
@@ -29,14 +30,24 @@ POLL = 0.2  # seconds
 
 
 class Intake:
-    """Reads every partition of every source's context topic, in one thread."""
+    """Reads every partition of every source's context topic, or those that a group gives it, in one thread."""
 
-    def __init__(self, program: Program, ledger: Ledger, *, name: str, start: Start, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        ledger: Ledger,
+        *,
+        name: str,
+        start: Start,
+        wake: Callable[[], None],
+        shares: Shares | None = None,
+    ) -> None:
         self._program = program
         self._ledger = ledger
         self._name = name
         self._start: Start = start
         self._wake = wake
+        self._shares = shares
         self._dispatch = dispatch.Dispatch(program.triggers.values())
         self._next: Program | None = None
         self._owned: dict[Place, Owned] = {}
@@ -48,6 +59,13 @@ class Intake:
         while not stop.is_set():
             try:
                 self._read(stop, backoff)
+            except TakenOverError as error:
+                if self._shares is None:
+                    raise
+                # Whoever took it over has it by the group's word, unless the group still gives it to us.
+                logger.warning("%s", error, extra={"action": "intake_taken_over"})
+                self._owned = {}
+                self._shares.wait_changed(membership.CONFIRMED, stop)
             except TransientError as error:
                 delay = backoff.next()
                 logger.warning("Reading context events pauses: %s", error, extra={"action": "intake_paused"})
@@ -59,20 +77,21 @@ class Intake:
 
     def _read(self, stop: threading.Event, backoff: Backoff) -> None:
         with contextlib.closing(kafka.reader(self._program.config.kafka, "agent", group="wake-agent")) as consumer:
-            self._assign(consumer)
+            shared = self._shares.now() if self._shares is not None else None
+            self._assign(consumer, shared)
             while not stop.is_set():
+                if self._shares is not None and self._shares.now() != shared:
+                    self._shares.let_go()
+                    return  # to read what is ours now
                 found = _take(consumer)
                 reach("agent.1.after_read")
                 if found:
                     self.process(found)
                 backoff.reset()
 
-    def _assign(self, consumer: Consumer) -> None:
-        ends = {
-            (topic, partition): kafka.watermarks(consumer, topic, partition)
-            for topic, count in self._partitions().items()
-            for partition in range(count)
-        }
+    def _assign(self, consumer: Consumer, shared: frozenset[Place] | None) -> None:
+        listed = shared if shared is not None else self._partitions()
+        ends = {(topic, partition): kafka.watermarks(consumer, topic, partition) for topic, partition in sorted(listed)}
         self.own(ends)
         consumer.assign([_from(place, owned, ends[place]) for place, owned in self._owned.items()])
         logger.info(
@@ -84,22 +103,22 @@ class Intake:
     def own(self, ends: Mapping[Place, tuple[int, int]]) -> None:
         """Become the owner of partitions, or see that we still are, and know what was seen of them."""
         with self._ledger.transaction("taking over the partitions") as connection:
-            if self._owned.keys() == ends.keys():
-                self._owned = positions.resume(connection, self._owned)
-            else:
-                self._owned = positions.take(connection, ends, owner=self._name, start=self._start)
+            kept = {place: owned for place, owned in self._owned.items() if place in ends}
+            gained = {place: each for place, each in ends.items() if place not in kept}
+            kept = positions.resume(connection, kept)
+            self._owned = kept | positions.take(connection, gained, owner=self._name, start=self._start)
         self._rules = {topic: events.ReaderRule() for topic, _ in self._owned}
         for (topic, partition), owned in self._owned.items():
             self._rules[topic].highest[partition] = owned.rank
 
-    def _partitions(self) -> dict[str, int]:
+    def _partitions(self) -> list[Place]:
         admin = kafka.admin(self._program.config.kafka)
         counts = {topics.context(source): 0 for source in self._program.config.sources}
         for topic in counts:
             counts[topic] = kafka.partition_count(admin, topic)
             if counts[topic] == 0:
                 raise TransientError(f"there is no topic {topic} yet; `wake apply` makes it")
-        return counts
+        return [(topic, partition) for topic, count in counts.items() for partition in range(count)]
 
     def process(self, found: Sequence[Message]) -> None:
         """Steps 2 and 3 for what was read at once."""

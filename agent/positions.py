@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from agent.database import Connection
-from wakestream.errors import FatalError
+from wakestream.errors import TakenOverError
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -56,7 +56,7 @@ def take(
 
 
 def resume(connection: Connection, owned: Mapping[Place, Owned]) -> dict[Place, Owned]:
-    """What the ledger says of partitions that are ours; raises `FatalError` when one is not any more."""
+    """What the ledger says of partitions that are ours; raises `TakenOverError` when one is not any more."""
     found: dict[Place, Owned] = {}
     for (topic, partition), mine in sorted(owned.items()):
         row = connection.execute(
@@ -73,7 +73,7 @@ def resume(connection: Connection, owned: Mapping[Place, Owned]) -> dict[Place, 
 def move(connection: Connection, moved: Mapping[Place, Moved], owned: Mapping[Place, Owned]) -> None:
     """Move partitions in the transaction that writes what came of their events.
 
-    Raises `FatalError` when another agent took one over: then nothing of the batch may be written.
+    Raises `TakenOverError` when another agent took one over: then nothing of the batch may be written.
     """
     for (topic, partition), to in sorted(moved.items()):
         log, offset, seq = to.rank
@@ -87,8 +87,8 @@ def move(connection: Connection, moved: Mapping[Place, Moved], owned: Mapping[Pl
             raise _taken(topic, partition)
 
 
-def _taken(topic: str, partition: int) -> FatalError:
-    return FatalError(
-        f"another agent took over {topic}[{partition}]; one agent reads a context topic, "
-        "so let this one end or stop the other"
+def _taken(topic: str, partition: int) -> TakenOverError:
+    return TakenOverError(
+        f"another agent took over {topic}[{partition}]; one agent reads a partition: start both with `--share`, "
+        "or stop one"
     )

@@ -32,12 +32,14 @@ from agent.lookups import Lookups
 from agent.model_client import ModelClient
 from agent.positions import Start
 from agent.runs import Runs
+from agent.sharing import Shares
 from agent.steward import Steward
 from agent.worker import Worker
-from wakestream import config, ledger, metrics
+from wakestream import config, ledger, metrics, topics
 from wakestream.config import Loaded
 from wakestream.errors import FatalError, WakeError
 from wakestream.ledger import settings
+from wakestream.membership import Membership
 from wakestream.program import Program
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ class Options:
     """Where a context topic is read from that no agent of this ledger has read before."""
     model_url: str | None = None
     """Where a model with `provider: local` is served."""
+    share: bool = False
+    """Whether a group says which partitions of the context topics are read here."""
 
 
 def run(loaded: Loaded, stop: threading.Event, options: Options | None = None) -> None:
@@ -123,7 +127,15 @@ class _Process:
 
     def _parts(self, models: Mapping[str, ModelClient]) -> list[_Part]:
         own = self._ledger("intake")
-        intake = Intake(self.program, own, name=self.holdings.name, start=self.options.start, wake=self.bell.ring)
+        shares = Shares() if self.options.share else None
+        intake = Intake(
+            self.program,
+            own,
+            name=self.holdings.name,
+            start=self.options.start,
+            wake=self.bell.ring,
+            shares=shares,
+        )
         ledger = self._ledger("steward")
         steward = Steward(self.program, ledger, self.holdings)
         watching = self._ledger("revisions")
@@ -139,8 +151,16 @@ class _Process:
             _Part("steward", lambda: steward.run(self.stop), ledger.close),
             _Part("listener", lambda: listen(self._url, self.bell, self.stop)),
             _Part("revisions", lambda: follower.run(self.stop), watching.close),
+            *([self._sharing(shares)] if shares is not None else []),
             *(part for _, part in workers),
         ]
+
+    def _sharing(self, shares: Shares) -> _Part:
+        configured = self.program.config
+        listed = [topics.context(source) for source in configured.sources]
+        group = settings.group(self._url, "agent")
+        member = Membership(configured.kafka, group, listed, shares.follow)
+        return _Part("sharing", lambda: member.run(self.stop))
 
     def _worker(self, name: str, models: Mapping[str, ModelClient]) -> tuple[Worker, _Part]:
         own = self._ledger(name)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from wakestream.errors import FatalError
+from wakestream.errors import TakenOverError
 
 _COLUMNS = 'log, topic_id, system_identifier, timeline, "offset", "commit", read_from, revision, epoch'
 
@@ -45,7 +45,7 @@ def take_over(connection: psycopg.Connection[Any], source: str, held: Ownership)
     """Become the owner: end the old one's backend, raise the epoch. None for a source without a position yet.
 
     A transaction that the old owner left open would otherwise hold the row, and could still commit. Raises
-    `FatalError` when somebody else has become the owner since we did.
+    `TakenOverError` when somebody else has become the owner since we did.
     """
     found = connection.execute("select epoch from wake.source_position where source = %s", (source,)).fetchone()
     if found is None:
@@ -108,7 +108,7 @@ def replace(connection: psycopg.Connection[Any], source: str, position: Position
 def claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> int:
     """Lock the row for a cycle; returns the id of the source's newest revision.
 
-    Raises `FatalError` when another consumer has taken the source over.
+    Raises `TakenOverError` when another consumer has taken the source over.
     """
     with connection.pipeline():  # so that BEGIN travels with it
         return claimed(ask_claim(connection, source, epoch), source)
@@ -126,7 +126,7 @@ def ask_claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> p
 def claimed(asked: psycopg.Cursor[Any], source: str) -> int:
     """The id of the source's newest revision; nothing may be published before.
 
-    Raises `FatalError` when another consumer has taken the source over.
+    Raises `TakenOverError` when another consumer has taken the source over.
     """
     row = asked.fetchone()
     if row is None:
@@ -151,8 +151,8 @@ def move(
     )
 
 
-def _taken_over(source: str) -> FatalError:
-    return FatalError(f"another consumer has taken over {source}; this one stops")
+def _taken_over(source: str) -> TakenOverError:
+    return TakenOverError(f"another consumer has taken over {source}; this one stops")
 
 
 def owner() -> str:

@@ -28,6 +28,9 @@ def agent(
         str | None,
         typer.Option(envvar="MODEL_URL", show_envvar=True, help="Where a model with `provider: local` is served."),
     ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Share the context topics with other agents; each has some, and takes over.")
+    ] = False,
 ) -> None:
     """Evaluate triggers, run agents, execute their actions; until SIGTERM or Ctrl-C."""
     from agent import process
@@ -35,4 +38,4 @@ def agent(
 
     stop = serving.until_stopped()
     loaded = options.load(config)
-    process.run(loaded, stop, process.Options(workers=workers, start=from_.value, model_url=model_url))
+    process.run(loaded, stop, process.Options(workers=workers, start=from_.value, model_url=model_url, share=share))

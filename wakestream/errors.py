@@ -6,6 +6,7 @@ WakeError
 ├─ EventError             this message or event is at fault: a dead letter; others go on
 ├─ TransientError         the world is at fault: the same work again, later
 └─ FatalError             we or the set-up are at fault: stop, commit nothing
+   └─ TakenOverError      another process does this work now
 """
 
 from __future__ import annotations
@@ -55,3 +56,7 @@ class TransientError(WakeError):
 
 class FatalError(WakeError):
     """Going on would be wrong or useless: the process stops and commits nothing."""
+
+
+class TakenOverError(FatalError):
+    """Another process has become the owner of this work: nothing of it may be written here any more."""

@@ -74,6 +74,21 @@ def reader(kafka: Kafka, name: str, *, group: str = "wake") -> Consumer:
     )
 
 
+def member(kafka: Kafka, name: str, group: str) -> Consumer:
+    """A consumer that takes part in a group and reads nothing; a member that is gone is replaced in seconds."""
+    return Consumer(
+        _common(kafka, name)
+        | {
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "latest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 1000,
+        }
+    )
+
+
 def publisher(kafka: Kafka, name: str, on_delivery: Callable[[KafkaError | None, Message], None]) -> Producer:
     """A producer whose messages arrive in order, each once, without a hole, or not at all.
 

@@ -57,7 +57,7 @@ class Trial:
     problems: Problems
 
     def check_member(self, chain: tuple[Member, ...], *, matched: bool) -> bool:
-        """Whether a member's `match` (if it has one), `where` and `order` work; each problem is noted with its place."""
+        """Whether its `where`, `order` and, if it has one, `match` work; each problem is noted with its place."""
         path: KeyPath = ("entities", self.entity.name)
         for each in chain:
             path = (*path, "include", each.name)

@@ -148,6 +148,8 @@ class WakeProcess:
         self._points = world.directory / "failpoints" / arguments[0]
         self._points.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended = False
+        """Whether the test has ended it."""
 
     def __enter__(self) -> WakeProcess:
         self.start()
@@ -162,7 +164,7 @@ class WakeProcess:
             error.add_note(f"end of {self._log}:\n" + "\n".join(self.log.splitlines()[-40:]))
             if self.is_running:
                 self.kill()
-        else:
+        elif not self._ended:
             assert self.is_running, f"wake {self._arguments[0]} ended by itself:\n{self.log[-3000:]}"
             assert self.stop() == 0, self.log[-3000:]
 
@@ -181,6 +183,7 @@ class WakeProcess:
 
     def start(self) -> None:
         assert not self.is_running
+        self._ended = False
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "-c", str(self._world.file), *self._arguments],
@@ -193,11 +196,13 @@ class WakeProcess:
 
     def kill(self) -> None:
         """SIGKILL, and see that it was this which ended it."""
+        self._ended = True
         self._known().kill()
         assert self._known().wait(60) == -signal.SIGKILL
 
     def stop(self) -> int:
         """SIGTERM, and what became of it."""
+        self._ended = True
         self._known().terminate()
         return self._known().wait(60)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from typing import Any
 
 import psycopg
+
+from wakestream.errors import FatalError
+from wakestream.ledger import database
 
 MARK_KEY = "mark_key"
 MASK_KEY = "mask_key"
@@ -43,3 +47,16 @@ def key(connection: psycopg.Connection[Any], name: str) -> bytes:
     if value is None:
         raise LookupError(f"the ledger has no {name}; run `wake apply`")
     return bytes.fromhex(value)
+
+
+def group(url: str, work: str) -> str:
+    """The name of the consumer group whose members share a kind of work for this ledger, and for no other.
+
+    Raises `FatalError` when the ledger has no keys yet.
+    """
+    with database.connect(url, name=f"{work} group") as connection:
+        try:
+            own = hashlib.sha256(key(connection, MARK_KEY)).hexdigest()
+        except LookupError as error:
+            raise FatalError(str(error)) from error
+    return f"wake-{work}-{own[:8]}"
