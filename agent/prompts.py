@@ -83,9 +83,14 @@ def _facts(view: Mapping[str, Any], offered: Mapping[str, Offer], names: _Untrus
     return "\n".join(lines)
 
 
-def _without(after: dict[str, Any], listed: Collection[str]) -> dict[str, Any]:
-    """The document without the lists that stand below as options: they need not be read twice."""
-    return {name: value for name, value in after.items() if f"after.{name}" not in listed}
+def _without(document: dict[str, Any], listed: Collection[str], path: str = "after") -> dict[str, Any]:
+    """The document without the lists that stand below as options, at whatever depth: they need not be read twice."""
+    shown: dict[str, Any] = {}
+    for name, value in document.items():
+        inner = f"{path}.{name}"
+        if inner not in listed:
+            shown[name] = _without(cast("dict[str, Any]", value), listed, inner) if isinstance(value, dict) else value
+    return shown
 
 
 def _action(name: str, offer: Offer, names: _Untrusted) -> list[str]:
