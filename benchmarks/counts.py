@@ -36,6 +36,10 @@ class Counts:
     """Those of them that read the column which changes."""
     updates: int
     """Changes that they see."""
+    large_rows: int
+    """Rows of the one large transaction; more than the consumer keeps in memory."""
+    fan_out: int
+    """Documents that show one row."""
 
 
 ROWS_PER_TRANSACTION = 100
@@ -49,6 +53,8 @@ FULL = Counts(
     triggers=100,
     touched=5,
     updates=90_000,
+    large_rows=1_000_000,
+    fan_out=10_000,
 )
 QUICK = Counts(
     load_rows=20_000,
@@ -59,6 +65,8 @@ QUICK = Counts(
     triggers=100,
     touched=5,
     updates=10_000,
+    large_rows=100_000,
+    fan_out=2_000,
 )
 TINY = Counts(
     load_rows=2_000,
@@ -69,5 +77,7 @@ TINY = Counts(
     triggers=100,
     touched=5,
     updates=1_000,
+    large_rows=25_000,
+    fan_out=600,
 )
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}

@@ -28,7 +28,6 @@ def measure(rig: Rig, setup: Setup) -> list[Figure]:
 
 def measure_documents(rig: Rig, setup: Setup) -> list[Figure]:
     """At the highest rate: to the document of each row, which the consumer reads before and after it."""
-    rig.apply(setup)
     rate = rig.counts.rates[-1]
     pool = rig.marks(rate.rows)
     traffic.fill(rig.source_url, pool)

@@ -83,9 +83,10 @@ class Meter:
         chosen = [mb for phase, mb in found if phase.startswith(phases)] or [mb for _, mb in found]
         return statistics.median(chosen)
 
-    def peak_mb(self, name: str) -> float:
-        """The most memory that a process was seen with."""
-        return max(mb for _, mb in self._memory[name])
+    def peak_mb(self, name: str, phases: str = "") -> float:
+        """The most memory that a process was seen with, in the phases whose names begin so."""
+        found = self._memory[name]
+        return max([mb for phase, mb in found if phase.startswith(phases)] or [mb for _, mb in found])
 
     def _sample(self) -> None:
         while not self._end.wait(INTERVAL):
