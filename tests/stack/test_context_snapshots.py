@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -18,16 +20,17 @@ from tests.harness.waiting import eventually
 TAMPERED = ("900001,differs", "900002,is%20not%20there", "900003,is%20gone")
 
 
-@pytest.fixture(scope="module")
-def writers() -> list[Writer]:
-    return []
+class First(NamedTuple):
+    """What came of a first snapshot under writes; nobody writes any more."""
+
+    source: AttachedSource
+    context: ContextLog
 
 
 @pytest.fixture(scope="module")
-def source(
-    env: dict[str, str], writers: list[Writer], tmp_path_factory: pytest.TempPathFactory
-) -> Generator[AttachedSource]:
-    """Attached while it is written; the writer goes on."""
+def first(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Generator[First]:
+    """Attached while it was written, and for a while after that."""
+    writers: list[Writer] = []
 
     def fill(source: AttachedSource) -> None:
         with source.connect() as connection:
@@ -36,30 +39,43 @@ def source(
 
     directory: Path = tmp_path_factory.mktemp("snapshots")
     with attached(env, DDL, ["public.seat"], fill=fill) as source:
+        (writer,) = writers
         try:
             with ConsumerProcess(source.raw_config, directory) as consumer:
                 consumer.start()
-                yield source
+                source.wait_mirrored()
+                before = writer.written
+                eventually(lambda: writer.written > before + 200, "200 more changes after the snapshot")
+                writer.stop()
+                source.wait_applied()
+                yield First(source, source.context())
                 assert consumer.stop() == 0
         finally:
-            for writer in writers:
-                writer.stop()
+            writer.stop()
 
 
-def test_no_change_is_lost_between_snapshot_and_stream(source: AttachedSource, writers: list[Writer]) -> None:
-    source.wait_mirrored()
-    before = writers[0].written
-    eventually(lambda: writers[0].written > before + 200, "200 more changes after the snapshot")
-    writers[0].stop()
-    source.wait_applied()
-    context = source.context()
-    context.verify_contract()
-    assert len(context.of_type("row.read")) > ROWS // 2
-    verify_chains(context.unique)
-    verify_store(source, context)
+@pytest.fixture
+def source(first: First) -> AttachedSource:
+    return first.source
 
 
-def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedSource, writers: list[Writer]) -> None:
+@contextmanager
+def writing(source: AttachedSource, *, away: int, pause: float) -> Generator[None]:
+    writer = Writer(source, away=away, pause=pause)
+    try:
+        yield
+    finally:
+        writer.stop()
+
+
+def test_no_change_is_lost_between_snapshot_and_stream(first: First) -> None:
+    first.context.verify_contract()
+    assert len(first.context.of_type("row.read")) > ROWS // 2
+    verify_chains(first.context.unique)
+    verify_store(first.source, first.source.context())
+
+
+def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedSource) -> None:
     with source.connect() as connection:
         connection.execute("insert into seat values (900001, 'differs', true, 0), (900002, 'is not there', true, 0)")
     source.wait_applied()
@@ -68,9 +84,8 @@ def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedS
         connection.execute(f"update {mirror} set n = 99 where row = 900001".encode())
         connection.execute(f"delete from {mirror} where row = 900002".encode())
         connection.execute(f"insert into {mirror} values (900003, 'is gone', true, 5)".encode())
-    writers.append(Writer(source, away=2_000_000, pause=0.001))
-    source.snapshot_again("public.seat")
-    writers[1].stop()
+    with writing(source, away=2_000_000, pause=0.001):
+        source.snapshot_again("public.seat")
     source.wait_applied()
     context = source.context()
     context.verify_contract()
@@ -135,11 +150,8 @@ def test_a_snapshot_again_where_transaction_ids_have_wrapped(env: dict[str, str]
             with source.ledger() as ledger:
                 ledger.execute(f"delete from {source.name}__public.seat where row = 1".encode())
                 ledger.execute(f"insert into {source.name}__public.seat values (900003, 'is gone', true, 5)".encode())
-            writer = Writer(source, away=2_000_000, pause=0.005)
-            try:
+            with writing(source, away=2_000_000, pause=0.005):
                 source.snapshot_again("public.seat")
-            finally:
-                writer.stop()
             source.wait_applied()
             context = source.context()
             context.verify_contract()
