@@ -153,7 +153,6 @@ TYPES: Sequence[TypeSpec] = (
     _hidden("regconfig", values.lines("english", "simple"), "system"),
     _hidden("regdictionary", values.lines("simple"), "system"),
     _hidden("regcollation", values.lines('"C"'), "system"),
-    TypeSpec("refcursor", values.lines("portal"), ALWAYS, in_array=ALWAYS, group="system"),
     TypeSpec("aclitem", values.lines("=r/postgres"), ALWAYS, in_array=ALWAYS, group="system"),
     TypeSpec("int2vector", values.lines("1 2", ""), ALWAYS, in_array=ALWAYS, group="system"),
     TypeSpec("oidvector", values.lines("1 2", ""), ALWAYS, in_array=ALWAYS, group="system"),

@@ -26,7 +26,7 @@ DDL = """
     create index on booking (customer_id);
     insert into customer values
         (1, 'Ada', 'ada@example.org', 'sad', row('main', 7, '{1,2}'), '{a,NULL}', 'NaN'),
-        (2, null, null, null, null, null);
+        (2, null, null, null, null, null, null);
     insert into booking values (1, 1, 1.50, '{"a": [1]}'), (2, null, null, null);
 """
 
