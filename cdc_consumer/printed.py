@@ -171,7 +171,7 @@ _GEOMETRIC: dict[str, Convert] = {
 
 
 def _sparse(value: Mapping[str, Any]) -> str:
-    pairs = ",".join(f"{index}:{float4(number)}" for index, number in value["vector"])
+    pairs = ",".join(f"{index}:{float4(number)}" for index, number in sorted(value["vector"]))
     return f"{{{pairs}}}/{value['dimensions']}"
 
 

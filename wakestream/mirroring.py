@@ -65,8 +65,8 @@ def is_lost(column: Column) -> bool:
     """Whether values of this column can never be known from Debezium's messages."""
     if column.generated:
         return True
-    if column.array:
-        return column.base not in _WHOLE_ARRAYS
+    if column.array:  # the vectors of the catalogue are arrays to PostgreSQL, and empty ones to Debezium
+        return column.base not in _WHOLE_ARRAYS or column.type.endswith("vector")
     if column.base == "composite":
         return not all(_is_told(field) for field in column.fields)
     return column.base not in _WHOLE or _NEGATIVE_SCALE.match(column.type) is not None

@@ -62,7 +62,7 @@ def turned(each: Column, value: Any) -> Any:
         (column("c", "circle"), {"center": {"x": 1.0, "y": 2.0}, "radius": 3.5}, "<(1.0,2.0),3.5>"),
         (column("c", "hstore"), '{"a":"1", "b":null}', {"a": "1", "b": None}),
         (column("c", "hstore", array=True), ['{"a":"1"}', None], [{"a": "1"}, None]),
-        (column("c", "sparsevec"), {"dimensions": 5, "vector": [[1, 1.5], [3, 0.1]]}, "{1:1.5,3:0.1}/5"),
+        (column("c", "sparsevec"), {"dimensions": 5, "vector": [[3, 0.1], [1, 1.5]]}, "{1:1.5,3:0.1}/5"),
     ],
 )
 def test_forms(each: Column, value: Any, text: Any) -> None:
