@@ -144,7 +144,7 @@ class ContextStore:
             text, _ = self._find(plan.root, values)
             roots = {name: Touched(text)}
             store = Store(self.connection, self.source, self.plan.tables)
-            found = entity_documents.read(plan, self.connection, store, roots).get(name)
+            found = entity_documents.Asked(plan, self.connection, store, roots).take().get(name)
             states = {label: self.state(label) for label in sorted(plan.involved)}
             position = self.position()
         return views.StoredEntity(
