@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check bench clean schema
+.PHONY: help setup demo demo-shop test soak check bench clean schema
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "python 3.11 or newer is missing: install it and run make again"; exit 2; }
@@ -23,6 +23,9 @@ setup: $(STAMP) ## the virtual environment with everything in it
 
 demo: $(STAMP) ## the airline, end to end, on the real stack with the local model
 	@$(BIN)/python -m examples.airline.demo $(DEMO)
+
+demo-shop: $(STAMP) ## the shop: nothing sold out is recommended, and every message is proved
+	@$(BIN)/python -m examples.shop.demo $(DEMO)
 
 test: $(STAMP) ## unit, stack and fault tests, reduced counts, side by side; the slower two each on a stack of their own
 	@mkdir -p .wake

@@ -5,8 +5,6 @@ AIRLINE_ADMIN_URL=… python -m examples.airline.disruption
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,6 +12,10 @@ from typing import LiteralString
 
 import psycopg
 from psycopg.rows import class_row
+
+from examples.airline.database import AIRLINE
+from examples.database import wal_place
+from examples.story import Beginning
 
 FLIGHT: LiteralString = "1"
 DELAY: LiteralString = "6 hours"
@@ -67,13 +69,9 @@ class Flight:
 
 
 @dataclass(frozen=True)
-class Disruption:
+class Disruption(Beginning):
     """What happened, and what is right for whom."""
 
-    at: float
-    """When it was committed."""
-    lsn: int
-    """No commit before it has a greater one."""
     bookings: dict[int, Booking]
     """All of them, as they were before."""
     allowed: dict[int, dict[int, Flight]]
@@ -90,10 +88,9 @@ def happen(owner: str) -> Disruption:
             allowed.setdefault(booking, {})
             if flight[0] is not None:
                 allowed[booking][flight[0]] = Flight(*flight)
-        row = connection.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
-        at = time.time()
+        lsn, at = wal_place(connection), time.time()
         connection.commit()
-    return Disruption(at, int(row[0]) if row else 0, before, allowed)
+    return Disruption(at, lsn, before, allowed)
 
 
 def bookings(connection: psycopg.Connection) -> dict[int, Booking]:
@@ -104,10 +101,7 @@ def bookings(connection: psycopg.Connection) -> dict[int, Booking]:
 
 def main() -> None:
     """Delay the flight, and say who is affected."""
-    owner = os.environ.get("AIRLINE_ADMIN_URL")
-    if owner is None:
-        sys.exit('AIRLINE_ADMIN_URL is not set: eval "$(python -m examples.airline.database)"')
-    happened = happen(owner)
+    happened = happen(AIRLINE.owner_url())
     print(f"{UPDATE};")
     for booking, flights in happened.allowed.items():
         may = ", ".join(flight.flight_no for flight in flights.values()) or "no other flight"

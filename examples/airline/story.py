@@ -1,231 +1,34 @@
-"""Tells what happens while it happens: every step with its time, from the UPDATE to the receipts."""
+"""The airline's story: what follows for each booking from the delay of its flight."""
 
 from __future__ import annotations
 
-import math
-import select
-import shlex
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
-
 from rich.console import Console
 
-from console import sessions
 from console.insights import Insights
-from console.views import ActionDetail, RunStory
+from console.views import ActionDetail
+from examples import story
 from examples.airline.disruption import FLIGHT, Disruption
-from examples.airline.stage import REPOSITORY, TRIGGER, Stage
-from examples.airline.watching import SeenChange, SeenEvent, Watcher
-from wakestream import states
-from wakestream.config import Config
-from wakestream.errors import FatalError
-
-POLL = 0.1  # seconds
-PATIENCE = 900.0  # seconds without any news
-SETTLING = 0.3  # seconds until everything that happened at a moment has been heard of
-WIDTH = 150  # characters of an action
-RUN_FINAL = ("succeeded", "failed", "cancelled", "parked")
+from examples.stage import Stage
+from examples.watching import SeenChange
 
 
-@dataclass(frozen=True)
-class Line:
-    """One step of the story."""
-
-    at: float
-    booking: int | None
-    """None for what concerns all of them."""
-    what: str
-    text: str
-    style: str = ""
-
-
-@dataclass
-class Teller:
-    """Prints lines in the order of their times, each with its distance from the UPDATE and from the step before."""
-
-    out: Console
-    start: float
-    _waiting: list[Line] = field(default_factory=list[Line])
-    _last: dict[int | None, float] = field(default_factory=dict[int | None, float])
-
-    def tell(self, lines: list[Line], *, until: float) -> None:
-        """Add these lines, and print those before `until`: the others may yet be overtaken by older news."""
-        known = sorted([*self._waiting, *lines], key=lambda each: each.at)
-        self._waiting = [line for line in known if line.at >= until]
-        for line in known[: len(known) - len(self._waiting)]:
-            self._print(line)
-
-    def _print(self, line: Line) -> None:
-        since = self._last.get(line.booking, self._last.get(None, self.start))
-        self._last[line.booking] = line.at
-        who = "" if line.booking is None else f"booking {line.booking}"
-        step = f"+{(line.at - since) * 1000:,.0f}"
-        head = f"{(line.at - self.start) * 1000:9,.0f} ms {step:>8}  {who:<10} {line.what:<8} "
-        self.out.print(head, style=line.style, end="", markup=False, highlight=False)
-        self.out.print(line.text, markup=False, highlight=False, soft_wrap=True)
-
-
-class Story:
+class Story(story.Story):
     """The story of one disruption."""
 
-    def __init__(self, stage: Stage, out: Console, insights: Insights) -> None:
-        self._stage = stage
-        self._out = out
-        self._insights = insights
-        self._told: set[str] = set()
-        self._asked: list[tuple[int, ActionDetail]] = []
-        """Actions that wait for a person, each with its booking."""
+    def __init__(self, stage: Stage, out: Console, insights: Insights, disruption: Disruption) -> None:
+        super().__init__(stage, out, insights)
+        self._disruption = disruption
 
-    def play(self, watcher: Watcher, disruption: Disruption) -> list[RunStory]:
-        """Tell it until every affected booking's run has come to its end; returns the runs."""
-        teller = Teller(self._out, disruption.at)
-        since = datetime.fromtimestamp(disruption.at).astimezone()
-        heard = time.monotonic()
-        while True:
-            rows = [row for row in self._insights.runs(trigger=TRIGGER) if row.created_at > since]
-            runs = [self._insights.run(row.id) for row in rows]
-            lines = [*self._passing(watcher, disruption), *(line for run in runs for line in self._of_run(run))]
-            over = len(runs) >= len(disruption.allowed) and all(_is_over(run) for run in runs)
-            teller.tell(lines, until=math.inf if over or self._asked else time.time() - SETTLING)
-            if over:
-                return runs
-            self._stage.check()
-            heard = time.monotonic() if lines or self._let_decide(disruption) else heard
-            if time.monotonic() - heard > PATIENCE:
-                raise FatalError(f"nothing has happened for {PATIENCE:.0f} s; `wake runs list` says where it stands")
-            time.sleep(POLL)
+    def change(self, seen: SeenChange) -> str | None:
+        after = seen.after
+        if (seen.operation, seen.table, str(after.get("id"))) != ("u", "public.flight", FLIGHT):
+            return None
+        departs = str(after["departs_at"]).replace("T", " ")[:16]
+        return f"public.flight/{FLIGHT} {after['flight_no']} is {after['status']}, departs {departs}"
 
-    def _passing(self, watcher: Watcher, disruption: Disruption) -> Iterator[Line]:
-        """What went through Kafka because of the UPDATE itself; what its results cause is told by their receipts."""
-        for seen in watcher.take():
-            match seen:
-                case SeenChange(at, offset, "u", "public.flight", after) if self._is_ours(after):
-                    text = f"airline.changes @{offset}: public.flight/{after['id']} {after['flight_no']} is"
-                    yield Line(at, None, "change", f"{text} {after['status']}, departs {_minute(after['departs_at'])}")
-                case SeenEvent(at, partition, offset, event) if event.data.entity and event.data.cause is None:
-                    key = (event.data.key or {}).get("id")
-                    changed = ", ".join(event.data.changed or ())
-                    if (event.data.position.commit or 0) >= disruption.lsn and self._once(f"event {key}"):
-                        text = f"airline.context[{partition}] @{offset}: {event.subject}: {changed}"
-                        yield Line(at, key, "event", text)
-                case _:
-                    pass
-
-    def _is_ours(self, flight: dict[str, Any]) -> bool:
-        return str(flight.get("id")) == FLIGHT and self._once("change")
-
-    def _of_run(self, run: RunStory) -> Iterator[Line]:
-        booking = int(run.key["id"])
-        if self._once(run.id):
-            condition = f"{run.trigger}, {run.condition.fire}: {run.condition.when}"
-            yield Line(run.created_at.timestamp(), booking, "trigger", condition, "cyan")
-        if run.started_at and self._once(f"{run.id} started"):
-            yield Line(run.started_at.timestamp(), booking, "run", f"agent {run.agent} asks the model")
-        for answer in run.answers:
-            if self._once(f"{run.id} {answer.step}"):
-                tokens = f"{answer.tokens_in} tokens in, {answer.tokens_out} out"
-                said = answer.error or (answer.response or {}).get("content", "")
-                text = f"{answer.ms / 1000:.1f} s, {tokens}: {' '.join(str(said).split())}"
-                yield Line(answer.at.timestamp(), booking, "answer", text, "red" if answer.error else "magenta")
-        if run.state in ("failed", "parked") and self._once(f"{run.id} {run.state}"):
-            at = run.finished_at.timestamp() if run.finished_at else time.time()
-            yield Line(at, booking, run.state, run.error or "", "red")
-        for action in run.actions:
-            yield from self._of_action(booking, action)
-
-    def _of_action(self, booking: int, action: ActionDetail) -> Iterator[Line]:
-        if self._once(action.id):
-            yield Line(action.created_at.timestamp(), booking, "policy", f"{action.name}: {_ruling(action)}")
-        if action.state == "awaiting_approval" and self._once(f"{action.id} asked"):
-            self._asked.append((booking, action))
-        if action.decided_at and self._once(f"{action.id} decided"):
-            verb = "rejects" if action.state == "rejected" else "approves"
-            text = f"{action.decided_by} {verb} {action.name}: {action.decision_reason or 'no reason given'}"
-            yield Line(action.decided_at.timestamp(), booking, "person", text, "yellow")
-        if action.state in states.ACTION_FINAL | {"unknown"} and self._once(f"{action.id} final"):
-            at = action.executed_at.timestamp() if action.executed_at else time.time()
-            style = "green" if action.state == "succeeded" else "red"
-            yield Line(at, booking, "action", _deed(action), style)
-        receipt = action.receipt
-        if receipt is not None and not isinstance(receipt, dict) and self._once(f"{action.id} receipt"):
-            text = f"commit {receipt.commit} with our mark, {receipt.rows} rows, {receipt.seconds:.3f} s after it"
-            yield Line(receipt.seen_at.timestamp(), booking, "receipt", text, "green")
-
-    def _let_decide(self, disruption: Disruption) -> bool:
-        """Show what waits for a person; on a terminal let them decide, elsewhere do it in their place."""
-        asked, self._asked = self._asked, []
-        for number, action in asked:
-            booking, flight = disruption.bookings[number], action.chosen["to_flight"]
-            self._say("")
-            self._say(
-                f"  {booking.customer} paid {booking.fare_paid}, {flight['flight_no']} costs {flight['fare']},"
-                f" and the policy lets a difference of {booking.difference_limit} pass. To approve:"
-            )
-            self._say(f"  . {shown_environment(self._stage)}", "bold")
-            self._say(f"  wake actions approve {shlex.quote(action.id)} --reason 'worth it'", "bold")
-            if not (sys.stdin.isatty() and self._out.is_terminal) or self._enter_or_elsewhere(action.id):
-                self._stage.wake("actions", "approve", action.id, "--yes", "--reason", "worth it, says the demo")
-            self._say("")
-        return bool(asked)
-
-    def _enter_or_elsewhere(self, action: str) -> bool:
-        """Wait for Enter; False when somebody has decided in another terminal."""
-        self._say("  Run this in another terminal, or press Enter to have it run here.")
-        while not select.select([sys.stdin], [], [], 0.3)[0]:
-            if self._insights.action(action).state != "awaiting_approval":
-                return False
-        sys.stdin.readline()
-        return self._insights.action(action).state == "awaiting_approval"
-
-    def _say(self, text: str, style: str = "") -> None:
-        self._out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    def _once(self, fact: str) -> bool:
-        if fact in self._told:
-            return False
-        self._told.add(fact)
-        return True
-
-
-def open_insights(stage: Stage, settings: Config) -> Insights:
-    """The ledger's answers, with what the conditions say."""
-    return Insights(sessions.open_ledger(stage.env["LEDGER_URL"]), settings)
-
-
-def shown_environment(stage: Stage) -> str:
-    """The environment file as one would type it."""
-    file = stage.environment_file
-    return shlex.quote(str(file.relative_to(REPOSITORY) if file.is_relative_to(REPOSITORY) else file))
-
-
-def _is_over(run: RunStory) -> bool:
-    """Whether nothing more will happen in it, receipts included."""
-    proven = all(action.receipt is not None for action in run.actions if action.state == "succeeded")
-    return run.state in RUN_FINAL and proven
-
-
-def _ruling(action: ActionDetail) -> str:
-    if action.approval in ("always", "never"):
-        return f"approval: {action.approval}"
-    if action.state == "awaiting_approval":
-        return f"a person must approve, because {action.approval}"
-    return f"{'a person had to' if action.decided_by else 'nobody needs to'} approve; that takes {action.approval}"
-
-
-def _deed(action: ActionDetail) -> str:
-    done = action.effect.get("text") or f"POST {action.effect.get('url')} {action.effect.get('body')}"
-    if action.state == "succeeded":
-        return _short(" ".join(str(done).split()))
-    return f"{action.name} {action.state}: {action.reason}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
-
-
-def _minute(text: object) -> str:
-    return str(text).partition(".")[0].replace("T", " ")[:16]
+    def question(self, action: ActionDetail) -> str:
+        booking, flight = self._disruption.bookings[action.bound["booking"]], action.chosen["to_flight"]
+        return (
+            f"{booking.customer} paid {booking.fare_paid}, {flight['flight_no']} costs {flight['fare']},"
+            f" and the policy lets a difference of {booking.difference_limit} pass."
+        )

@@ -5,19 +5,15 @@ AIRLINE_ADMIN_URL=… python -m examples.airline.traffic --rate 20 --seconds 60
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
-import signal
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import LiteralString
 
 import psycopg
+
+from examples import traffic
+from examples.airline.database import AIRLINE
 
 HARMLESS_DELAY = timedelta(minutes=45)  # the agent wakes at two hours
 FEWEST_SEATS = 8  # stay free on every flight, for those who are rebooked
@@ -62,7 +58,6 @@ class Traffic:
 
     def __init__(self, connection: psycopg.Connection, seed: int) -> None:
         self._connection = connection
-        self._connection.autocommit = True
         self._random = random.Random(seed)  # noqa: S311 - only the kinds are chosen with it
         row = connection.execute("select coalesce(max(id), 0) from booking").fetchone()
         self._kept = int(row[0]) if row else 0
@@ -86,44 +81,5 @@ class Traffic:
         self.done[NAMES[statement]] += self._connection.execute(statement, values).rowcount
 
 
-def run(url: str, *, rate: float, seconds: float, seed: int, stop: Callable[[], bool] = lambda: False) -> Counter[str]:
-    """Make `rate` transactions a second for so long; what is late is made up for. Returns what was done."""
-    with psycopg.connect(url) as connection:
-        traffic, began = Traffic(connection, seed), time.monotonic()
-        for number in range(int(rate * seconds)):
-            due = began + number / rate
-            while (pause := due - time.monotonic()) > 0 and not stop():
-                time.sleep(min(pause, 0.2))
-            if stop():
-                break
-            traffic.step()
-        return traffic.done
-
-
-def main() -> None:
-    """Run until the time is over, or Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m examples.airline.traffic", description=__doc__)
-    parser.add_argument("--rate", type=float, default=10.0, help="transactions a second")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))  # noqa: S311 - printed, to repeat it
-    options = parser.parse_args()
-    url = os.environ.get("AIRLINE_ADMIN_URL")
-    if url is None:
-        parser.error('AIRLINE_ADMIN_URL is not set: eval "$(python -m examples.airline.database)"')
-    if options.rate <= 0:
-        parser.error("--rate must be above 0")
-    stopped = threading.Event()
-
-    def end(*_: object) -> None:
-        stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    print(f"seed {options.seed}", flush=True)
-    done = run(url, rate=options.rate, seconds=options.seconds, seed=options.seed, stop=stopped.is_set)
-    print(", ".join(f"{count} {kind}" for kind, count in sorted(done.items())) or "nothing")
-    sys.exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    traffic.main(Traffic, AIRLINE, __doc__ or "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -11,15 +10,7 @@ import psycopg
 from console.views import ActionDetail, RunStory
 from examples.airline import disruption
 from examples.airline.disruption import Booking, Disruption
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of one booking, or of the messages as a whole."""
-
-    about: str
-    right: bool
-    text: str
+from examples.demo import Finding
 
 
 def judge(owner: str, happened: Disruption, runs: list[RunStory], received: dict[str, Any]) -> list[Finding]:
