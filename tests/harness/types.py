@@ -15,7 +15,7 @@ from tests.harness.type_values import Text
 Rule = Literal[
     "always",
     "infinite or BC",
-    "no JSON number or nested",
+    "no JSON number, nested or only NULLs",
     "nested or NULL inside",
     "nested",
     "nested or only NULLs",
@@ -46,7 +46,7 @@ class TypeSpec:
 
 
 ALWAYS: Rule = "always"
-NUMBERS: Rule = "no JSON number or nested"
+NUMBERS: Rule = "no JSON number, nested or only NULLs"
 INSIDE: Rule = "nested or NULL inside"
 ONLY: Rule = "nested or only NULLs"
 INFINITE: Rule = "infinite or BC"
