@@ -73,7 +73,7 @@ def lives(label: str) -> list[Life]:
             database=None,
             deadline=None,
             phases=(Phase.generate,),
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[*HealthCheck],
         )
         @given(row_strategy(label, filled=filled))
         def collect(row: tuple[Values, Values]) -> None:

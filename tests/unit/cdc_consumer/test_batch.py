@@ -393,9 +393,7 @@ def test_a_snapshot_that_has_read_more_than_it_has_sent_is_not_believed(
     log.read(seat(1, "a", True))
     log.transaction(update("seat", {"number": 2, "code": "a"}, {"free": False}))  # which Debezium had read, and drops
     log.read(seat(4, "a", True))
-    log.notice(
-        "TABLE_SCAN_COMPLETED", kind, scanned_collection="public.seat", status="SUCCEEDED", total_rows=str(told)
-    )
+    log.notice("TABLE_SCAN_COMPLETED", kind, scanned_collection="public.seat", status="SUCCEEDED", total_rows=str(told))
     log.notice("COMPLETED", kind, data_collections="public.seat")
     log.settle()
     context, _ = consumed(new_ledger, log, plan(SEAT))

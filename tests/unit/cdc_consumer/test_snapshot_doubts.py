@@ -31,9 +31,7 @@ def begun() -> LogWriter:
 
 def ended(log: LogWriter) -> LogWriter:
     log.read(seat(2, free=True))
-    log.notice(
-        "TABLE_SCAN_COMPLETED", KIND, scanned_collection="public.seat", status="SUCCEEDED", total_rows="2"
-    )
+    log.notice("TABLE_SCAN_COMPLETED", KIND, scanned_collection="public.seat", status="SUCCEEDED", total_rows="2")
     log.notice("COMPLETED", KIND)
     log.settle()
     return log
