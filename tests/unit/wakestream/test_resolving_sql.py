@@ -98,8 +98,8 @@ def test_sql_may_speak_of_every_row_that_is_there(make_database: MakeDatabase, t
             "11:70: column bags.wait does not exist",
         ),
         (
-            "    include: {flight: {include: {aircraft: {}, f: {table: public.bag, many: true, where: f.n, limit: 1}}}}",
-            '11:90: missing FROM-clause entry for table "f"',
+            "    include: {flight: {include: {f: {table: public.bag, many: true, where: f.n > 1, limit: 1}}}}",
+            '11:76: missing FROM-clause entry for table "f"',
         ),
         (
             "    include: {bags: {table: public.bag, many: true, limit: 2, order: random()}}",
