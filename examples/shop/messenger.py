@@ -16,8 +16,9 @@ from examples.database import wal_place
 from examples.receiver import Refused
 
 _LETTER: LiteralString = """
-select c.id, c.email, p.name, p.price::text
-from wish w join customer c on c.id = w.customer_id join product p on p.id = w.recommended_id
+select c.id, c.email, format('Instead of %%s we recommend %%s, %%s.', listed.name, p.name, p.price)
+from wish w join customer c on c.id = w.customer_id join product listed on listed.id = w.product_id
+join product p on p.id = w.recommended_id
 where w.id = %s and w.recommended_id = %s
 """
 
@@ -32,19 +33,19 @@ class Messenger:
         """Send a message while its product is held in stock, and keep where the database's log stood at that moment."""
         try:
             wish, product = int(content["wish"]), int(content["product"])
-            said = {"decided_at": str(content["decided_at"]), "words": str(content["words"])}
+            said = {"decided_at": str(content["decided_at"]), "why": str(content["why"])}
         except (ValueError, KeyError, TypeError):
-            raise Refused(422, "wish, product, decided_at and words are wanted") from None
+            raise Refused(422, "wish, product, decided_at and why are wanted") from None
         with psycopg.connect(self._shop) as connection:
             if connection.execute("select hold_in_stock(%s)", (product,)).fetchone() != (True,):
                 raise Refused(409, f"wish {wish}: product {product} has sold out")
             letter = connection.execute(_LETTER, (wish, product)).fetchone()
             if letter is None:
                 raise Refused(409, f"wish {wish}: product {product} is not what is recommended now")
-            customer, to, name, price = letter
+            customer, to, text = letter
             sent_at = wal_place(connection)
         kept = {"wish": wish, "product": product, "customer": customer, "to": to, **said}
-        return {**kept, "text": f"{said['words']} {name}: {price}", "sent_at": sent_at}
+        return {**kept, "text": f"{text} {said['why']}", "sent_at": sent_at}
 
 
 if __name__ == "__main__":

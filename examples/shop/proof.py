@@ -52,7 +52,7 @@ def of_message(past: History, message: dict[str, Any]) -> Finding:
     product, wish = int(message["product"]), int(message["wish"])
     name = past.names(ALL).get(product, f"product {product}")
     stood = _Stood(past, product)
-    problems = [*_positions(past, message, stood), *_words(past, message)]
+    problems = [*_positions(past, message, stood), *_named(past, message)]
     text = f"{name} for wish {wish}, of which there were {', '.join(stood.told)}"
     return Finding(f"message {message['key']}", not problems, "; ".join(problems) or text)
 
@@ -92,15 +92,15 @@ def _positions(past: History, message: dict[str, Any], stood: _Stood) -> Iterato
         yield f"it was not decided, written down and sent in this order: {at}, {recorded.position}, {sent}"
 
 
-def _words(past: History, message: dict[str, Any]) -> Iterator[str]:
+def _named(past: History, message: dict[str, Any]) -> Iterator[str]:
     """What the model wrote may name the product of the list; anything else that it names must be in stock."""
     decided = _DECIDED_AT.fullmatch(message["decided_at"])
     at = (int(decided[1]) if decided else 0, int(message["sent_at"]))
     listed = (past.row(WISH, int(message["wish"]), at) or {}).get("product_id")
     for product, name in past.names(at).items():
-        named = re.search(rf"\b{re.escape(name)}\b", message["words"], re.IGNORECASE)
+        named = re.search(rf"\b{re.escape(name)}\b", message["why"], re.IGNORECASE)
         if named and product != listed and not past.stock(product, at):
-            yield f"its words name {name}, which was sold out"
+            yield f"it names {name}, which was sold out"
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def _assert_messages_can_be_wrong(stage: Stage, messages: list[dict[str, Any]], 
         "has not written down product 3": first | {"product": 3},
         "no position of wish": first | {"decided_at": "yesterday"},
         "in this order": first | {"sent_at": 1},
-        "its words name Duna": first | {"words": "There is also the duna, rated 4.9."},
+        "it names Duna": first | {"why": "There is also the duna, rated 4.9."},
         "product 99 was sold out": first | {"product": 99},
     }.items():
         [finding, lists] = proof.prove(settings, [spoilt], until=last["sent_at"])
