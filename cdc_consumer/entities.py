@@ -10,7 +10,7 @@ from functools import cached_property
 
 from psycopg import sql
 
-from cdc_consumer.tables import TablePlan
+from cdc_consumer.tables import TablePlan, rendered
 from wakestream import documents
 from wakestream.capture import Entity, Member
 
@@ -53,13 +53,13 @@ class EntityPlan:
         return self.entity.tables
 
     @cached_property
-    def query(self) -> sql.Composed:
+    def query(self) -> bytes:
         """Documents for root keys (one JSON array): place from one, and the document as text."""
         key = self.root.key_columns
         definitions = sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(c.name), documents.type_name(self.root.mirror_type(c))) for c in key
         )
-        return sql.SQL(
+        query = sql.SQL(
             "select x.wake__place, {document}::text from rows from (json_to_recordset(%s::json) as ({definitions}))"
             " with ordinality as x({place}, wake__place) join {root} as {alias} on {same}{joins}"
         ).format(
@@ -71,6 +71,7 @@ class EntityPlan:
             same=documents.equal((self.entity.name, "x"), ((c.name, c.name) for c in key)),
             joins=documents.joins(self.entity, {label: plan.mirror for label, plan in self.tables.items()}),
         )
+        return rendered(query)
 
     @cached_property
     def lost(self) -> tuple[str, ...]:
@@ -89,11 +90,37 @@ class EntityPlan:
             for name in _shown(columns[chain[-1].table], chain[-1].fields):
                 yield f"{path(chain)}.{name}"
 
-    def roots_of(self, chain: Chain) -> sql.Composed:
+    def roots_of(self, chain: Chain) -> bytes:
         """Root keys by changed members at the end of a chain: the key, and the places from one of what led there.
 
         Takes one JSON array of records with the columns by which the member is found, and the most keys to return.
         """
+        return self._roots[path(chain)]
+
+    def all_roots_of(self, chain: Chain) -> bytes:
+        """Root keys that have this member, before all its rows go away at once; takes the most to return."""
+        return self._all_roots[path(chain)]
+
+    @cached_property
+    def _roots(self) -> dict[str, bytes]:
+        return {path(chain): rendered(self._roots_query(chain)) for chain in self.watched_chains}
+
+    @cached_property
+    def _all_roots(self) -> dict[str, bytes]:
+        query = sql.SQL("select {key}::text from {mirror} as x{joins} group by {grouped} limit %s")
+        return {
+            path(chain): rendered(
+                query.format(
+                    key=self._key_object,
+                    mirror=self.tables[chain[-1].table].mirror,
+                    joins=self._upwards("x", chain),
+                    grouped=self._key_names,
+                )
+            )
+            for chain in self.watched_chains
+        }
+
+    def _roots_query(self, chain: Chain) -> sql.Composed:
         member = chain[-1]
         plan = self.tables[member.table]
         record = sql.SQL(", ").join(
@@ -108,15 +135,6 @@ class EntityPlan:
             key=self._key_object,
             record=record,
             names=sql.SQL(", ").join(sql.Identifier(name) for name in member.references),
-            joins=self._upwards("x", chain),
-            grouped=self._key_names,
-        )
-
-    def all_roots_of(self, chain: Chain) -> sql.Composed:
-        """Root keys that have this member, before all its rows go away at once; takes the most to return."""
-        return sql.SQL("select {key}::text from {mirror} as x{joins} group by {grouped} limit %s").format(
-            key=self._key_object,
-            mirror=self.tables[chain[-1].table].mirror,
             joins=self._upwards("x", chain),
             grouped=self._key_names,
         )

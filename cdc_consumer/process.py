@@ -40,7 +40,8 @@ REREAD_PATIENCE = 20.0  # seconds without an answer
 JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
 
-# A cycle waits for the broker inside its transaction; longer than that, and the owner is dead.
+# A cycle waits for the broker inside its transaction; longer than that, and the owner is dead. Statements look up a few
+# keys by their indexes: guessing a hundred, PostgreSQL would read small tables whole for each.
 SESSION = {
     "TimeZone": "UTC",
     "IntervalStyle": "iso_8601",
@@ -50,6 +51,8 @@ SESSION = {
     "synchronous_commit": "off",
     "idle_in_transaction_session_timeout": "60s",
     "jit": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "search_path": "pg_catalog",
 }
 
@@ -143,7 +146,7 @@ class Session:
 
     def _cycles(self, at: Position, plan: Plan, publisher: Publisher, *, gap: bool) -> Iterator[None]:
         replay_to = self._context.highest_offset(at.log)
-        collector = Collector(at.commit)
+        collector = Collector(at.commit, plan.keyless)
         self._consumer.assign([TopicPartition(self._topic, 0, at.read_from)])
         key = settings.key(self._connection, settings.MARK_KEY)
         self._connection.commit()
@@ -154,6 +157,7 @@ class Session:
             # What was published under a revision is published again under the same one, never under a newer.
             if wanted.id > plan.revision.id and at.offset >= replay_to:
                 plan = self._switch(wanted, plan, at)
+                collector.keyless = plan.keyless
                 cycle = self._cycle(plan, at, publisher, key)
             last, pieces = self._read(collector, at.offset)  # 1, 2
             if not pieces:
@@ -175,6 +179,7 @@ class Session:
                 placed = capture.find_placed(self._connection, self._source, record.body["revision"])
                 if placed is not None and placed.id > plan.revision.id:
                     plan = self._switch(placed, plan, at)
+                    collector.keyless = plan.keyless
                     cycle = self._cycle(plan, at, publisher, key)
                 cycle.run([record], collector.read_from(last), collector.applied)
                 at = msgspec.structs.replace(at, offset=record.offset)

@@ -98,6 +98,11 @@ class TablePlan:
         return tuple(column for name in self.table.key if (column := self.table.column(name)) is not None)
 
     @cached_property
+    def keyless(self) -> bool:
+        """Whether it has no primary key: its rows cannot be told apart, so none is mirrored."""
+        return not self.table.key
+
+    @cached_property
     def simple_key(self) -> bool:
         """Whether the message's key is what `to_jsonb` would print, so that PostgreSQL need not be asked."""
         return all(column.base in columns.SIMPLE_KEYS and not column.array for column in self.key_columns)
@@ -228,21 +233,24 @@ class TablePlan:
         )
 
     @cached_property
-    def upsert(self) -> sql.Composed:
+    def upsert(self) -> bytes:
         """Mirrors images (one JSON array) and returns the old and the new row of each, in order."""
         assignments = sql.SQL(", ").join(
             sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c.name)) for c in self.shown
         )
-        return sql.SQL(
-            "insert into {mirror} as m ({names}) select {values} from json_to_recordset(%s::json) as x({record})"
-            " on conflict ({key}) do update set {assignments} returning to_jsonb(old.*)::text, to_jsonb(new.*)::text"
-        ).format(
-            mirror=self.mirror,
-            names=_names(self.shown),
-            values=self.values,
-            record=self.record,
-            key=_names(self.key_columns),
-            assignments=assignments,
+        return rendered(
+            sql.SQL(
+                "insert into {mirror} as m ({names}) select {values} from json_to_recordset(%s::json) as x({record})"
+                " on conflict ({key}) do update set {assignments}"
+                " returning to_jsonb(old.*)::text, to_jsonb(new.*)::text"
+            ).format(
+                mirror=self.mirror,
+                names=_names(self.shown),
+                values=self.values,
+                record=self.record,
+                key=_names(self.key_columns),
+                assignments=assignments,
+            )
         )
 
     @cached_property
@@ -251,14 +259,16 @@ class TablePlan:
         return sql.SQL(", ").join(self.expression(column) for column in self.shown)
 
     @cached_property
-    def show(self) -> sql.Composed:
+    def show(self) -> bytes:
         """The images as `to_jsonb` prints them, without mirroring; in order."""
         listed = sql.SQL(", ").join(
             sql.SQL("{} as {}").format(self.expression(c), sql.Identifier(c.name)) for c in self.shown
         )
-        return sql.SQL(
-            "select to_jsonb(r.*)::text from (select {} from json_to_recordset(%s::json) as x({})) r"
-        ).format(listed, self.record)
+        return rendered(
+            sql.SQL("select to_jsonb(r.*)::text from (select {} from json_to_recordset(%s::json) as x({})) r").format(
+                listed, self.record
+            )
+        )
 
     @cached_property
     def same_key(self) -> sql.Composed:
@@ -269,21 +279,25 @@ class TablePlan:
         )
 
     @cached_property
-    def delete(self) -> sql.Composed:
+    def delete(self) -> bytes:
         """Deletes keys (one JSON array) and returns place (from one) and old row of each that was there."""
-        return sql.SQL(
-            "delete from {} as m using rows from (json_to_recordset(%s::json) as ({})) with ordinality"
-            " as x({}, wake__place) where {} returning x.wake__place, to_jsonb(m.*)::text"
-        ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
+        return rendered(
+            sql.SQL(
+                "delete from {} as m using rows from (json_to_recordset(%s::json) as ({})) with ordinality"
+                " as x({}, wake__place) where {} returning x.wake__place, to_jsonb(m.*)::text"
+            ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
+        )
 
     @cached_property
-    def present(self) -> sql.Composed:
+    def present(self) -> bytes:
         """Place (from one) and stored row of each key that the mirror has."""
-        return sql.SQL(
-            "select x.wake__place, to_jsonb(m.*)::text from {} as m"
-            " join rows from (json_to_recordset(%s::json) as ({})) with ordinality as x({}, wake__place)"
-            " on {} order by 1"
-        ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
+        return rendered(
+            sql.SQL(
+                "select x.wake__place, to_jsonb(m.*)::text from {} as m"
+                " join rows from (json_to_recordset(%s::json) as ({})) with ordinality as x({}, wake__place)"
+                " on {} order by 1"
+            ).format(self.mirror, self.key_record, _names(self.key_columns), self.same_key)
+        )
 
     @cached_property
     def stored_key(self) -> sql.Composed:
@@ -298,15 +312,22 @@ class TablePlan:
         return sql.SQL("{} || '}}'").format(sql.SQL(" || ").join(parts))
 
     @cached_property
-    def key_texts(self) -> sql.Composed:
+    def key_texts(self) -> bytes:
         """Keys as `to_jsonb` prints their values, each an object in index order."""
         pairs = sql.SQL(", ").join(
             sql.SQL("{}, {}").format(sql.Literal(c.name), columns.value(c, sql.Identifier("x", c.name)))
             for c in self.key_columns
         )
-        return sql.SQL("select json_build_object({})::text from json_to_recordset(%s::json) as x({})").format(
-            pairs, self.key_record
+        return rendered(
+            sql.SQL("select json_build_object({})::text from json_to_recordset(%s::json) as x({})").format(
+                pairs, self.key_record
+            )
         )
+
+
+def rendered(query: sql.Composable) -> bytes:
+    """A statement as text, put together once and not with every execution."""
+    return query.as_bytes(None)
 
 
 def _placeholder_kind(column: Column) -> str:
