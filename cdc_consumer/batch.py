@@ -177,7 +177,7 @@ class Batch:
             yield self._render.clock(place, of, of)
 
     def _parts(self, piece: Piece) -> Iterator[list[Change]]:
-        for part in large.parts(piece, self._reread):
+        for part in large.parts(piece, self._reread, self._plan.keyless):
             known = [change for change in part if change.table in self._plan.tables]
             yield self._printed.turn(dataclasses.replace(piece, changes=known)).changes
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, Literal
 
 import msgspec
@@ -128,8 +129,10 @@ class _Open:
 class Collector:
     """Takes the log's messages in order and gives each piece when it is whole."""
 
-    def __init__(self, applied: int | None = None) -> None:
+    def __init__(self, applied: int | None = None, keyless: Collection[str] = ()) -> None:
         self._open: dict[str, _Open] = {}
+        self.keyless = keyless
+        """The tables without a primary key."""
         self.applied = applied
         """END's LSN of the last transaction that was given out."""
         self._ended: dict[str, None] = {}
@@ -169,7 +172,7 @@ class Collector:
     def _change(self, offset: int, key: bytes | None, envelope: Envelope) -> Piece | None:
         block = envelope.transaction
         if block is None:
-            change = decode.change_of(envelope, key)
+            change = decode.change_of(envelope, key, self.keyless)
             ts_ms = (envelope.source.ts_ms if envelope.source else None) or 0
             return Piece("snapshot", offset, ts_ms=ts_ms, changes=[change])
         opened = self._open.get(block.id.partition(":")[0])
@@ -182,7 +185,7 @@ class Collector:
                 raise EventError("incomplete change", detail="a logical message without content")
             opened.add(block.total_order, (message.prefix, decode.content_of(message)))
         else:
-            opened.add(block.total_order, decode.change_of(envelope, key))
+            opened.add(block.total_order, decode.change_of(envelope, key, self.keyless))
         return None
 
     def _end(self, offset: int, envelope: Envelope) -> Piece | None:

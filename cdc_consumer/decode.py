@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -39,6 +40,7 @@ class Envelope(msgspec.Struct, gc=False):
     """Any value of the change log: a change, a transaction's border, a notification or a heartbeat."""
 
     op: str | None = None
+    before: msgspec.Raw = msgspec.Raw()
     after: msgspec.Raw = msgspec.Raw()
     source: SourceBlock | None = None
     transaction: TransactionBlock | None = None
@@ -66,12 +68,14 @@ class Change(msgspec.Struct, gc=False):
     table: str
     """`schema.table`."""
     key: bytes
-    """The message's key, a JSON object; empty for a truncate."""
+    """The message's key, a JSON object; empty for a truncate and for a table without a key."""
     after: bytes | None
     order: int | None = None
     lsn: int | None = None
     masked: bool = False
     """Whether the image has its masks applied."""
+    before: bytes | None = None
+    """The old row whole; of a table without a key, which says nowhere else what it was."""
 
 
 class _Counted(msgspec.Struct, gc=False):
@@ -96,8 +100,11 @@ def decode(value: bytes | None) -> Envelope:
         raise EventError("not a change", detail=str(error)) from error
 
 
-def change_of(envelope: Envelope, key: bytes | None) -> Change:
-    """The row change or truncate in an envelope. Raises `EventError` when it is incomplete."""
+def change_of(envelope: Envelope, key: bytes | None, keyless: Collection[str] = ()) -> Change:
+    """The row change or truncate in an envelope. Raises `EventError` when it is incomplete.
+
+    `keyless` names the tables without a primary key. Debezium takes a unique index for one; that is passed over.
+    """
     source, op = envelope.source, envelope.op
     if source is None or not source.table:
         raise EventError("incomplete change", detail="it names no table")
@@ -105,16 +112,21 @@ def change_of(envelope: Envelope, key: bytes | None) -> Change:
         raise EventError("unknown operation", detail=f"op is {op!r}")
     if envelope.transaction is None and op != "r":
         raise EventError("incomplete change", detail=f"{op} of {source.schema}.{source.table} has no transaction")
-    if op != "t" and not key:
+    label = _label(source.schema, source.table)
+    without_key = label in keyless
+    if op != "t" and not key and not without_key:
         raise EventError("incomplete change", detail=f"a change of {source.schema}.{source.table} has no key")
-    if key:
+    if key and not without_key:
         _require_object(key)
     image = bytes(envelope.after)
     after = image if image.startswith(b"{") else None
     if op in ("c", "u", "r") and after is None:
         raise EventError("incomplete change", detail=f"{op} of {source.schema}.{source.table} has no new image")
     order = envelope.transaction.total_order if envelope.transaction else None
-    return Change(op, _label(source.schema, source.table), key or b"", after, order, source.lsn)
+    if without_key:
+        old = bytes(envelope.before)
+        return Change(op, label, b"", after, order, source.lsn, before=old if old.startswith(b"{") else None)
+    return Change(op, label, key or b"", after, order, source.lsn)
 
 
 def counts_of(envelope: Envelope) -> dict[str, int]:

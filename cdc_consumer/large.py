@@ -7,7 +7,7 @@ seen in the events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,10 +27,10 @@ Reread = Callable[[int, int], Iterable[Record]]
 """Reads the change log again, from one offset up to another."""
 
 
-def parts(piece: Piece, reread: Reread) -> Iterator[list[Change]]:
+def parts(piece: Piece, reread: Reread, keyless: Collection[str] = ()) -> Iterator[list[Change]]:
     """The changes of a large transaction in order; a delete and what follows it are never parted."""
     found: list[Change] = []
-    for change in _changes(piece, reread):
+    for change in _changes(piece, reread, keyless):
         if len(found) >= PART and found[-1].op != "d":
             yield found
             found = []
@@ -39,7 +39,7 @@ def parts(piece: Piece, reread: Reread) -> Iterator[list[Change]]:
         yield found
 
 
-def _changes(piece: Piece, reread: Reread) -> Iterator[Change]:
+def _changes(piece: Piece, reread: Reread, keyless: Collection[str]) -> Iterator[Change]:
     """Each once, as the collector has counted them."""
     if piece.large is None:
         return
@@ -53,7 +53,7 @@ def _changes(piece: Piece, reread: Reread) -> Iterator[Change]:
             if envelope.op == "m":
                 place = block.total_order
                 continue
-            change = decode.change_of(envelope, key)
+            change = decode.change_of(envelope, key, keyless)
         except EventError:
             continue  # which has its dead letter
         place = block.total_order

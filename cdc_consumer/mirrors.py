@@ -239,13 +239,13 @@ class Mirrors:
     def close_gaps(self, completed: Mapping[str, int]) -> list[tuple[int, list[str]]]:
         """Close the gaps all of whose tables a snapshot has now read whole that began behind them.
 
-        What is no longer captured is waited for no more.
+        What is no longer captured is waited for no more; nor is a table without a key, which has no mirror to mend.
         """
         begun = {label: (self._log, offset) for label, offset in completed.items()}
         closed = [
             (number, gap.tables)
             for number, gap in sorted(self._gaps.items())
-            if all(label in begun and begun[label] >= gap.place for label in gap.tables if label in self._tables)
+            if all(label in begun and begun[label] >= gap.place for label in gap.tables if self._is_mended(label))
         ]
         for number, _ in closed:
             del self._gaps[number]
@@ -254,6 +254,10 @@ class Mirrors:
                 (self._source, number),
             )
         return closed
+
+    def _is_mended(self, label: str) -> bool:
+        plan = self._tables.get(label)
+        return plan is not None and not plan.keyless
 
     def keep_event(self, number: int, event: str) -> None:
         """The gap's event, which the ledger keeps in full."""

@@ -27,6 +27,11 @@ class Plan:
         }
 
     @cached_property
+    def keyless(self) -> frozenset[str]:
+        """Those of them that have no primary key."""
+        return frozenset(label for label, plan in self.tables.items() if plan.keyless)
+
+    @cached_property
     def entities(self) -> tuple[EntityPlan, ...]:
         """The entities, by name."""
         return tuple(EntityPlan(entity, self.tables) for _, entity in sorted(self.revision.capture.entities.items()))

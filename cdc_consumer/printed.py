@@ -16,6 +16,7 @@ import msgspec
 
 from cdc_consumer.collect import Piece
 from cdc_consumer.columns import UNKNOWN
+from cdc_consumer.decode import Change
 from cdc_consumer.tables import TablePlan
 from wakestream import mirroring
 from wakestream.catalogue import Column
@@ -44,13 +45,16 @@ class Printed:
         """The piece with every image readable; the one given stays as it came."""
         if not self._tables or not any(change.table in self._tables for change in piece.changes):
             return piece
-        changes = [
-            change
-            if change.after is None or change.table not in self._tables
-            else msgspec.structs.replace(change, after=self.image(change.table, change.after))
-            for change in piece.changes
-        ]
+        changes = [self._change(change) if change.table in self._tables else change for change in piece.changes]
         return dataclasses.replace(piece, changes=changes)
+
+    def _change(self, change: Change) -> Change:
+        images = {
+            name: self.image(change.table, image)
+            for name, image in (("before", change.before), ("after", change.after))
+            if image is not None
+        }
+        return msgspec.structs.replace(change, **images)
 
     def image(self, label: str, image: bytes) -> bytes:
         """An image of this table, readable."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from cdc_consumer.collect import Piece
-from cdc_consumer.store import WHOLE_ROW, Row
+from cdc_consumer.store import NO_KEY, WHOLE_ROW, Row
 from cdc_consumer.tables import TablePlan
 from wakestream import events
 from wakestream.events import Cause
@@ -200,6 +200,8 @@ class _Said:
         return words
 
     def subject(self, key: str) -> tuple[str, str]:
+        if key == NO_KEY:
+            return self._prefix, f'{self._quoted}"'
         if self._number is not None and key.startswith(self._number):
             number = key[len(self._number) : -1]
             return f"{self._prefix}/{number}", f'{self._quoted}/{number}"'

@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from cdc_consumer import doubtful
+from cdc_consumer import doubtful, keyless
 from cdc_consumer.decode import Change
 from cdc_consumer.tables import TablePlan
 
@@ -25,13 +25,17 @@ WHOLE_ROW = "*"
 """Stands in `missing_value` for a row of which nothing is known."""
 
 
+NO_KEY = "null"
+"""The key of a row in a table without one."""
+
+
 class Row(msgspec.Struct, gc=False, eq=False):
     """What became of one change: its images as PostgreSQL prints them."""
 
     change: Change
     plan: TablePlan
     key: str = ""
-    """The key as a JSON object."""
+    """The key as a JSON object, or `NO_KEY`."""
     before: str | None = None
     after: str | None = None
     before_known: bool = True
@@ -117,6 +121,9 @@ class Store:
         return finish
 
     def _apply_wave(self, plan: TablePlan, wave: list[Row]) -> None:
+        if plan.keyless:
+            self._show(plan, wave)
+            return
         for row, key in zip(wave, self._readable_keys(plan, wave), strict=True):
             row.key = key
         if self._careful:
@@ -139,6 +146,23 @@ class Store:
         self._settle_wave(plan, wave, known)
         if known:
             self._forget_missing(plan, [row for row in [*plain, *deletes] if row.key in known])
+
+    def _show(self, plan: TablePlan, wave: list[Row]) -> None:
+        """Rows of a table without a key: their changes tell both images."""
+        for row in wave:
+            row.key = NO_KEY
+        for part in [[row] for row in wave] if self._careful else [wave]:
+            images = keyless.images(plan, part)
+            try:
+                with _savepoint(self._connection, self._careful):
+                    found = self._connection.execute(plan.show, (_array(images.texts),)).fetchall()
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                if not self._careful:
+                    raise
+                part[0].error, part[0].before_known = _reason(plan, error), part[0].change.op == "c"
+                part[0].missing_after = frozenset({WHOLE_ROW})
+                continue
+            images.tell([text for (text,) in found])
 
     @staticmethod
     def key_of(plan: TablePlan, fields: Mapping[str, msgspec.Raw]) -> str:
@@ -447,7 +471,7 @@ def _canonical(key: bytes) -> str:
 
 
 def _waves(segment: list[Row]) -> Iterator[tuple[TablePlan, list[Row]]]:
-    """For each table its waves, in order; in a wave every key stands once."""
+    """For each table its waves, in order; in a wave every key stands once. What has no key goes in one."""
     first = segment[0].change.table
     keys = {row.change.key for row in segment if row.change.table == first}
     if len(keys) == len(segment):  # one table, and no key twice
@@ -457,7 +481,7 @@ def _waves(segment: list[Row]) -> Iterator[tuple[TablePlan, list[Row]]]:
     waves: dict[str, list[list[Row]]] = {}
     for row in segment:
         place = (row.change.table, row.change.key)
-        number = counts.get(place, 0)
+        number = 0 if row.plan.keyless else counts.get(place, 0)
         counts[place] = number + 1
         of_table = waves.setdefault(row.change.table, [])
         if number == len(of_table):

@@ -34,6 +34,7 @@ from connectors.source_plan import Attached, SourcePlan
 from connectors.steps import Report, Step, tell_nobody
 from wakestream import inspection, resolving
 from wakestream.capture import Revision
+from wakestream.catalogue import Catalogue
 from wakestream.config import Loaded, reveal
 from wakestream.errors import ConfigurationError, RefusedError, WakeError
 from wakestream.failpoint import reach
@@ -166,7 +167,14 @@ class _Planner:
         with databases.asking(f"source {name}, reading its catalogue"):
             catalogue = inspection.read_catalogue(reader, name, labels)
             resolved = resolving.examine(
-                self.loaded, name, catalogue, reader, problems, ledger=trial, placeholder=placeholder, previous=previous
+                self.loaded,
+                name,
+                self._as_it_will_be(name, catalogue),
+                reader,
+                problems,
+                ledger=trial,
+                placeholder=placeholder,
+                previous=previous,
             )
             if adopts:
                 judged = adoption.judge(adopts, connector or {}, catalogue, resolved.tables, reader)
@@ -174,6 +182,12 @@ class _Planner:
                 return Attached(name, reader, catalogue, judged.capture(resolved), previous, connector, None)
             published = publication.find(reader, name)
         return Attached(name, reader, catalogue, resolved, previous, connector, published)
+
+    def _as_it_will_be(self, name: str, catalogue: Catalogue) -> Catalogue:
+        """With the replica identities that this plan sets."""
+        if identity.ALLOW not in self.options.allow:
+            return catalogue
+        return identity.made_full(catalogue, identity.wanted(self.loaded.config.sources[name], catalogue))
 
     def _adopted_plan(self, source: Attached) -> AdoptedPlan:
         adopted_plan.refuse_change(source, adopts=True)

@@ -127,7 +127,8 @@ class _Counting:
     def _is_mirrored(self, source: Attached, labels: list[str]) -> bool:
         """Whether the context store has these tables whole, and in the shape that the file wants."""
         changing = reshaping.compare(source.previous, source.catalogue, source.capture)
-        if source.previous is None or set(labels) & set(changing):
+        unmirrored = not all(source.capture.tables[label].mirror for label in labels)
+        if source.previous is None or unmirrored or set(labels) & set(changing):
             return False
         row = self._ledger.execute("select to_regclass('wake.mirror_state') is not null").fetchone()
         if row is None or not row[0]:

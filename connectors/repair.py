@@ -209,7 +209,7 @@ def _gather(loaded: Loaded, source: str, client: Connect, connection: psycopg.Co
     ).fetchall()
     clock = position[3] if position else None
     newest = capture.load(connection, source)
-    captured = set(newest.capture.tables) if newest else set[str]()
+    captured = {label for label, table in newest.catalogue.tables.items() if table.key} if newest else set[str]()
     return Facts(
         state=_state(status),
         reason=telling_line(status.failure[1]) if status and status.failure else "",
@@ -223,7 +223,7 @@ def _gather(loaded: Loaded, source: str, client: Connect, connection: psycopg.Co
         commit=position[2] if position else None,
         clock_age=(now - clock).total_seconds() if clock else None,
         snapshot=snapshot_log.SnapshotLog(loaded.config.kafka, source).progress(connection),
-        # Where nothing of a gap is captured any more, any snapshot closes it.
+        # Where nothing of a gap is captured any more, or nothing has a key to be read along, any snapshot closes it.
         gaps=tuple(tuple(sorted(captured.intersection(tables) or captured)) for (tables,) in gaps),
         reading=snapshots.is_read(connection, source),
         shed=slot_guard.is_shed(connection, source),

@@ -94,9 +94,10 @@ class SourcePlan:
         yield from self._missed(found)
         drained = connector_setup.changes_lists(found, wanted)
         wide, narrow = self._publications(catalogue, drained=drained)
-        yield from self._in_database(wide, self.before)
+        # First: once it is published, a table without key and without whole old rows refuses the application's updates.
         for label in full:
             yield from self._in_database(identity.step(self.admin, label), self.before)
+        yield from self._in_database(wide, self.before)
         if drained:
             yield self._drain()
         yield from self._revision(catalogue)

@@ -105,6 +105,8 @@ class ContextStore:
         Raises `RefusedError` for a table without mirror and a key that is none of its.
         """
         plan = self.table(label)
+        if plan.keyless:
+            raise RefusedError(f"{label} has no primary key, so the store has no rows of it: none can be told apart")
         if not plan.settings.mirror:
             raise RefusedError(f"{label} is captured with `mirror: false`, so the store has no rows of it")
         values = parse_key(plan, key)

@@ -79,6 +79,8 @@ def _event(kinds: list[str], image: Schema, key: Schema, more: Schema) -> Schema
 
 
 def _keys(table: TablePlan) -> Schema:
+    if table.keyless:
+        return {"type": "null"}
     return _object({column.name: _column(table, column) for column in table.key_columns}, all_of_them=True)
 
 

@@ -289,5 +289,7 @@ def _unknown_field(operand: str | None, name: str, document: Document) -> tuple[
     if near := condition_problems.nearest(name, document.fields):
         meant = prefix + condition_problems.written(near)
         return f"{what}; did you mean {meant}?", meant
+    if not document.fields:
+        return f"{what}; it has none", ""
     known = ", ".join(list(document.fields)[:8]) + (", …" if len(document.fields) > 8 else "")
     return f"{what}; it has {known}", ""

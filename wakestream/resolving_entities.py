@@ -79,6 +79,12 @@ class _Resolver:
 
     def mirrored(self, path: KeyPath, label: str) -> bool:
         """Whether the table has a mirror from which documents can be put together."""
+        table = self.catalogue.table(label)
+        if table is not None and not table.key:
+            self.problems.add(
+                path, f"{label} has no primary key, so it is not mirrored, and documents come from mirrors; add a key"
+            )
+            return False
         if self.tables[label].mirror:
             return True
         self.problems.add(path, f"{label} has `mirror: false`, and documents come from mirrors; remove that")

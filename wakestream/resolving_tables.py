@@ -38,13 +38,15 @@ def resolve_tables(
         if reason is not None:
             problems.add(path, reason)
             continue
+        for where, message in _keyless_problems(table, settings, adopts=config.sources[source].adopt is not None):
+            problems.add((*path, *where), message)
         for where, message in _column_problems(table, settings):
             problems.add((*path, *where), message)
         found[label] = capture.CapturedTable(
             exclude=settings.exclude,
             mask=dict(settings.mask),
             untrusted=settings.untrusted,
-            mirror=settings.mirror,
+            mirror=settings.mirror and bool(table.key),
             withheld=withheld_columns(config.sources[source].new_columns, settings, table, previous),
         )
     return found
@@ -78,7 +80,7 @@ def refusal(table: Table) -> str | None:
     if table.kind not in CAPTURABLE:
         return f"{label} is a {table.kind}, which has no changes of its own; name the tables below it"
     if not table.key:
-        return f"{label} has no primary key, which this version needs; add one, or remove the table here"
+        return _keyless_refusal(table)
     if table.replica_identity == "nothing":
         return (
             f"{label} has replica identity nothing, so updates and deletes cannot be published;"
@@ -93,6 +95,34 @@ def refusal(table: Table) -> str | None:
     if lost:
         return f"the key column `{lost[0]}` of {label} has a type that does not arrive whole; remove the table here"
     return None
+
+
+def _keyless_refusal(table: Table) -> str | None:
+    """Why a table without primary key cannot be captured: only its old rows in the WAL tell what became of a row."""
+    label = table.label
+    if table.kind == "partitioned":
+        return (
+            f"{label} has no primary key, and each of its partitions has a replica identity of its own;"
+            " add a key, or remove the table here"
+        )
+    if table.replica_identity != "full":
+        return (
+            f"{label} has no primary key, and its old rows are not whole in the WAL; add a primary key,"
+            " or say `replica_identity: full` here and run `wake apply --allow replica-identity`"
+        )
+    return None
+
+
+def _keyless_problems(table: Table, settings: CapturedTable, *, adopts: bool) -> Iterator[tuple[KeyPath, str]]:
+    if table.key:
+        return
+    if adopts:
+        yield (), f"{table.label} has no primary key, which a connector of somebody else's needs; remove it here"
+    if settings.mirror and "mirror" in settings.model_fields_set:
+        yield (
+            ("mirror",),
+            f"{table.label} has no primary key: its rows cannot be told apart, so none is mirrored; remove this",
+        )
 
 
 def _column_problems(table: Table, settings: CapturedTable) -> Iterator[tuple[KeyPath, str]]:

@@ -63,14 +63,14 @@ def _unlogged(subject: Subject, label: str, name: str) -> Finding:
 
 def _identity(subject: Subject, table: Table) -> Iterator[Finding]:
     label, name = table.label, sql_name(table)
-    if not table.key:
+    if not table.key and (table.replica_identity != "full" or table.kind == "partitioned"):
         index = _unique_index(subject, table)
         remedy = (
             f"alter table {name} add primary key using index {quoted(index)};"
             if index
-            else f"none: add a primary key to {label}, or remove it from `tables`"
+            else f"none: {_without_key(table)}"
         )
-        evidence = f"{label} has no primary key: its rows cannot be known again"
+        evidence = f"{label} has no primary key, and its old rows are not whole in the WAL: what became of one is lost"
         yield finding("tables.no_key", subject.of(label), evidence, remedy)
     if table.replica_identity == "nothing":
         yield _nothing(subject, label, name)
@@ -78,6 +78,13 @@ def _identity(subject: Subject, table: Table) -> Iterator[Finding]:
         evidence = f"{label} has an index as its replica identity: changes of its primary key would be lost"
         remedy = f"alter table {name} replica identity default;"
         yield finding("tables.identity_index", subject.of(label), evidence, remedy)
+
+
+def _without_key(table: Table) -> str:
+    label = table.label
+    if table.kind == "partitioned":
+        return f"add a primary key to {label}, or remove it from `tables`: each partition has an identity of its own"
+    return f"add a primary key to {label}, or `replica_identity: full`, and `wake apply --allow replica-identity`"
 
 
 def _nothing(subject: Subject, label: str, name: str) -> Finding:

@@ -141,6 +141,8 @@ def _refusal(row: dict[str, Any], table: Table, source: str) -> str | None:
     if row["inherited"]:
         return "other tables inherit from it, and their rows would come under their own names"
     reason = resolving_tables.refusal(table)
+    if reason is None and not table.key:
+        return f"{table.label} has no primary key, so there is no entity of it; it can be named in the file by hand"
     return None if reason is None else reason.partition(";")[0]
 
 

@@ -116,6 +116,11 @@ def delete(table: str, key: Fields) -> Fields:
     return _change("d", table, key, None)
 
 
+def keyless(op: str, table: str, before: Fields | None, after: Fields | None, *, key: Fields | None = None) -> Fields:
+    """A change of a table without primary key and with whole old rows; `key` is of its unique index, if it has one."""
+    return {**_change(op, table, key, after), "before": before}
+
+
 def truncate(table: str) -> Fields:
     return _change("t", table, None, None)
 

@@ -83,7 +83,7 @@ class Recording:
         recorder = Recorder()
         with _prepared(url, self) as (connection, plan):
             at = 0
-            collector = Collector()
+            collector = Collector(keyless=self._keyless)
             while at < len(self.records):
                 cycle = self._cycle(connection, plan, recorder)
                 recorder.refuse = rng.random() < crashes
@@ -93,6 +93,10 @@ class Recording:
                     connection.rollback()
                     at, collector = self._restart(connection)
         return recorder.context(self.partitions)
+
+    @property
+    def _keyless(self) -> frozenset[str]:
+        return frozenset(label for label, table in self.catalogue.tables.items() if not table.key)
 
     def _one(self, cycle: Cycle, collector: Collector, at: int, count: int) -> int:
         records = self.records[at : at + count]
@@ -106,7 +110,7 @@ class Recording:
         row = connection.execute('select read_from, "commit", "offset" from wake.source_position').fetchone()
         assert row is not None
         read_from, commit, applied = row
-        collector = Collector(commit)
+        collector = Collector(commit, self._keyless)
         for record in self.records[read_from : applied + 1]:
             collector.take(*record)
         return applied + 1, collector

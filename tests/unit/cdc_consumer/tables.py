@@ -33,8 +33,8 @@ def column(name: str, base: str, *, array: bool = False, generated: bool = False
 
 
 def table(name: str, key: str, *columns: Column) -> Table:
-    """A table of schema public; the key's columns by name, separated by blanks."""
-    return Table("public", name, columns, tuple(key.split()))
+    """A table of schema public; the key's columns by name, separated by blanks. Without one old rows are whole."""
+    return Table("public", name, columns, tuple(key.split()), "default" if key else "full")
 
 
 FLIGHT = table(
@@ -53,7 +53,7 @@ BOOKING = table(
 
 def plan(*tables: Table, entities: Mapping[str, Entity] | None = None, **settings: CapturedTable) -> Plan:
     """A plan for these tables; `flight=CapturedTable(...)` sets how one is captured."""
-    captured = {each.label: settings.get(each.name, CapturedTable()) for each in tables}
+    captured = {each.label: settings.get(each.name, CapturedTable(mirror=bool(each.key))) for each in tables}
     catalogue = Catalogue(SOURCE, "1", 1, 180000, {each.label: each for each in tables})
     return Plan(Revision(1, SOURCE, catalogue, Capture(captured, dict(entities or {}), PLACEHOLDER)))
 

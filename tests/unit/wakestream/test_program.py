@@ -188,14 +188,18 @@ def test_before_and_changed_need_a_mirror(tmp_path: Path, condition: str) -> Non
     compile_program(loaded, {"airline": blind()})
 
 
-def test_enter_needs_a_key(tmp_path: Path) -> None:
-    found = problems(
-        tmp_path,
-        *TABLE[1:],
-        (TABLE[0][0], "    table: airline.public.audit\n"),
-        (DELAYED, "after.note == 'x'"),
-    )
-    assert "public.audit has no primary key" in found[0]
+OF_AUDIT = (*TABLE[1:], (TABLE[0][0], "    table: airline.public.audit\n"))
+
+
+def test_enter_needs_no_key(tmp_path: Path) -> None:
+    loaded = load(tmp_path, *OF_AUDIT, (DELAYED, "after.note == 'x'"), instructions="Be kind.")
+    found = compile_program(loaded, {"airline": blind("public.audit")}).triggers
+    assert [each.subject for each in found.values()] == ["public.audit"]
+
+
+def test_there_is_nothing_in_no_key(tmp_path: Path) -> None:
+    found = problems(tmp_path, *OF_AUDIT, (DELAYED, "after.note == 'x' && key.note == 'x'"))
+    assert any("key.note: no such column in the key of public.audit; it has none" in each for each in found), found
 
 
 def test_a_source_without_revision(tmp_path: Path) -> None:

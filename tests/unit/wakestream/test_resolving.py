@@ -104,7 +104,11 @@ def test_the_placeholder_is_random_unless_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"key": ()}, "public.flight has no primary key, which this version needs; add one"),
+        ({"key": ()}, "or say `replica_identity: full` here and run `wake apply --allow replica-identity`"),
+        (
+            {"key": (), "kind": "partitioned", "replica_identity": "full"},
+            "a replica identity of its own; add a key",
+        ),
         ({"kind": "unlogged"}, "`alter table public.flight set logged`"),
         ({"kind": "view"}, "public.flight is a view, which has no changes of its own"),
         ({"kind": "foreign"}, "public.flight is a foreign, which has no changes of its own"),
@@ -238,7 +242,8 @@ def test_what_is_wrong_below_a_member_is_said_at_its_place(tmp_path: Path, membe
 
 
 def test_a_name_that_is_too_long_for_sql(tmp_path: Path) -> None:
-    inner = f"{{table: public.flight, match: {{id: id}}, include: {{{'g' * 20}: {{table: public.flight, match: {{id: id}}}}}}}}"
+    flight = "table: public.flight, match: {id: id}"
+    inner = f"{{{flight}, include: {{{'g' * 20}: {{{flight}}}}}}}"
     (found,) = refused(tmp_path, f"{TABLES}      customer: {{include: {{{'f' * 33}: {inner}}}}}\n")
     assert f"`customer__{'f' * 33}__{'g' * 20}` is too long a name for SQL; choose shorter names" in found
 
