@@ -24,6 +24,7 @@ from wakestream.errors import EventError
 INITIAL = "Initial Snapshot"
 ENDED = 10_000  # transactions that are remembered, more than Debezium sends again
 LARGEST = 20_000  # changes of one transaction that are kept in memory
+LARGEST_SIZE = 16 * 1024**2  # bytes of their images
 
 Kind = Literal["transaction", "snapshot", "notice", "control", "broken"]
 
@@ -82,13 +83,15 @@ def is_border(piece: Piece) -> bool:
 class _Open:
     """A transaction whose END has not come."""
 
-    __slots__ = ("counts", "covered", "entries", "first_offset", "last_offset", "passed", "up_to")
+    __slots__ = ("counts", "covered", "entries", "first_offset", "last_offset", "passed", "size", "up_to")
 
     def __init__(self, offset: int) -> None:
         self.first_offset = self.last_offset = offset
         self.covered = False
         """Whether a gap over all tables was declared, or a first snapshot began, since it did."""
         self.entries: dict[int, Change | tuple[str, bytes]] = {}
+        self.size = 0
+        """Bytes of the images that are kept in memory."""
         self.up_to: int | None = None
         """The highest place of an entry; None while they are kept in memory."""
         self.passed = 0
@@ -99,7 +102,9 @@ class _Open:
         """Take an entry, or only count it where there are too many."""
         if self.up_to is None:
             self.entries[order] = entry
-            if len(self.entries) > LARGEST:
+            if isinstance(entry, Change):
+                self.size += len(entry.after or b"") + len(entry.before or b"")
+            if len(self.entries) > LARGEST or self.size > LARGEST_SIZE:
                 self._let_go()
         else:
             self._count(order, entry)

@@ -57,6 +57,10 @@ class ConsumerProcess:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        return self._known().pid
+
+    @property
     def log(self) -> str:
         """What all its lives have said."""
         return self._log.read_text() if self._log.exists() else ""

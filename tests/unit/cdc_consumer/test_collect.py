@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdc_consumer import collect
 from cdc_consumer.collect import Collector, Piece
 from tests.harness.debezium import LogWriter, clock, delete, insert, message, update
 from tests.harness.replay import Record
@@ -72,6 +73,17 @@ def test_interleaved_transactions_are_given_out_in_the_order_of_their_ends() -> 
     three(log, 1, count=1, first=2)
     log.end(1, 2)
     assert [piece.tx for piece in collected(log.records)] == [2, 1]
+
+
+def test_few_changes_with_large_rows_are_not_kept_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "LARGEST_SIZE", 1000)
+    log = LogWriter()
+    log.transaction(*(insert("flight", {"id": number}, {"status": "x" * 300}) for number in range(3)))
+    log.transaction(*(insert("flight", {"id": number}, {"status": "x" * 300}) for number in range(9)))
+    collector = Collector()
+    small, great = [piece for record in log.records if (piece := collector.take(*record)) is not None]
+    assert (len(small.changes), small.large) == (3, None)
+    assert (len(great.changes), great.rows, great.large and great.large.whole) == (0, 9, True)
 
 
 def test_what_was_applied_makes_no_piece() -> None:
