@@ -10,6 +10,7 @@ from functools import cached_property
 
 from psycopg import sql
 
+from cdc_consumer.render import Singles
 from cdc_consumer.tables import TablePlan, rendered
 from wakestream import documents
 from wakestream.capture import Entity, Member
@@ -72,6 +73,11 @@ class EntityPlan:
             joins=documents.joins(self.entity, {label: plan.mirror for label, plan in self.tables.items()}),
         )
         return rendered(query)
+
+    @cached_property
+    def singles(self) -> Singles:
+        """The to-one members by name, each with its own."""
+        return _singles(self.entity.members)
 
     @cached_property
     def lost(self) -> tuple[str, ...]:
@@ -181,6 +187,10 @@ class EntityPlan:
             for label, columns in wanted
             if self.tables[label].table.key[: len(columns)] != columns
         ]
+
+
+def _singles(members: Iterable[Member]) -> Singles:
+    return {member.name: _singles(member.members) for member in members if not member.many}
 
 
 def path(chain: Iterable[Member]) -> str:

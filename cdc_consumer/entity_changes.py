@@ -93,6 +93,7 @@ class Comparison:
             rows=[found for each in sorted(root.rows) if (found := row_id(each)) is not None],
             missing=missing,
             untrusted=plan.untrusted,
+            singles=plan.singles,
         )
 
     def _fits(self, plan: EntityPlan, piece: Piece, change: EntityChange) -> bool:

@@ -38,6 +38,9 @@ class Message(msgspec.Struct, gc=False):
     partition: int | None
 
 
+Singles = dict[str, "Singles"]
+"""To-one members by name, each with its own."""
+
 Draft = Callable[[int, int], Message]
 """An event that waits for its place among those of its piece: `seq` from one, `of` in all."""
 
@@ -122,7 +125,7 @@ class Renderer:
         """The event of one entity that a piece changed."""
         before, after = event.before, event.after
         known = before is not None and after is not None
-        changed = changed_paths(before or "", after or "") if known else None
+        changed = changed_paths(before or "", after or "", event.singles) if known else None
         identifier = place.id if place.piece.commit is not None else f"{place.id}.{seq}"
         value = (
             self._head(place, f"{identifier}/{event.subject}", "entity.changed", event.subject, event.entity)
@@ -172,6 +175,8 @@ class EntityChange:
     rows: Sequence[str]
     missing: Sequence[str]
     untrusted: Sequence[str]
+    singles: Singles
+    """Its to-one members, each with its own."""
 
 
 class _Said:
@@ -225,19 +230,24 @@ def cause_json(cause: Cause | None) -> str:
     return dumps(cause)
 
 
-def changed_paths(before: str, after: str) -> list[str]:
+def changed_paths(before: str, after: str, singles: Singles) -> list[str]:
     """Paths at which two documents differ; inside a to-one member by its columns, a list as a whole."""
     old, new = _fields.decode(before), _fields.decode(after)
-    paths: list[str] = []
-    for name in [*old, *(name for name in new if name not in old)]:
-        left, right = bytes(old.get(name, b"")), bytes(new.get(name, b""))
-        if left == right:
-            continue
-        if left.startswith(b"{") and right.startswith(b"{"):
-            paths += [f"{name}.{inner}" for inner in _changed(left.decode(), right.decode())]
-        else:
-            paths.append(name)
-    return sorted(paths)
+    names = [*old, *(name for name in new if name not in old)]
+    return sorted(path for name in names for path in _differing(name, old, new, singles))
+
+
+def _differing(name: str, old: dict[str, msgspec.Raw], new: dict[str, msgspec.Raw], singles: Singles) -> Iterator[str]:
+    left, right = bytes(old.get(name, b"")), bytes(new.get(name, b""))
+    if left == right:
+        return
+    if name not in singles or not left.startswith(b"{") or not right.startswith(b"{"):
+        yield name
+        return
+    old, new = _fields.decode(left), _fields.decode(right)
+    for inner in new.keys() & old.keys():
+        for path in _differing(inner, old, new, singles[name]):
+            yield f"{name}.{path}"
 
 
 def _changed(before: str, after: str) -> list[str]:

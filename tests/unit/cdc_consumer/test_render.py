@@ -129,10 +129,14 @@ def test_a_cause() -> None:
         ('{"f": {"x": 1}}', '{"f": null}', ["f"]),
         ('{"f": [1, 2]}', '{"f": [1, 3]}', ["f"]),
         ('{"a": 1}', '{"b": 1}', ["a", "b"]),
+        ('{"f": {"g": {"x": 1, "y": 2}}}', '{"f": {"g": {"x": 2, "y": 2}}}', ["f.g.x"]),
+        ('{"f": {"x": {"y": 2}}}', '{"f": {"x": {"y": 3}}}', ["f.x"]),
+        ('{"a": {"x": 1}}', '{"a": {"x": 2}}', ["a"]),
     ],
 )
 def test_paths_at_which_documents_differ(before: str, after: str, paths: list[str]) -> None:
-    assert render.changed_paths(before, after) == paths
+    """`f` and in it `g` are members of one row; `a` is a column, even where it holds an object."""
+    assert render.changed_paths(before, after, {"f": {"g": {}}}) == paths
 
 
 def test_times_have_milliseconds_and_a_zone() -> None:
