@@ -23,15 +23,15 @@ class WaitingDocuments:
 
     def clear(self) -> None:
         """Forget those of the piece before."""
-        if self._used:
-            self._connection.execute("drop table if exists pg_temp.wake_before")
-            self._used = False
+        self._used = False
 
     def keep(self, entity: str, documents: Documents) -> None:
         """Put documents aside."""
         if not self._used:
+            # There is one already where another piece of the same transaction had too many.
+            self._connection.execute("drop table if exists pg_temp.wake_before")
             self._connection.execute(
-                "create temp table if not exists wake_before"
+                "create temp table wake_before"
                 " (entity text, subject text, document text, missing text[], primary key (entity, subject))"
                 " on commit drop"
             )

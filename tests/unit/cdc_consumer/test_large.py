@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cdc_consumer import collect, large, large_entities
+from cdc_consumer import collect, entity_events, large, large_entities
 from cdc_consumer.plan import Plan
 from tests.harness.context import ContextLog
 from tests.harness.debezium import LogWriter, clock, delete, insert, message, move, truncate, update
@@ -116,3 +116,15 @@ def test_a_value_that_cannot_be_read_is_a_dead_letter_and_costs_nothing_else(
     small, letters, great, letters_of_great = both(new_ledger, monkeypatch, log, WITH_ENTITY)
     assert values(great) == values(small)
     assert letters_of_great == letters == [("unreadable value", "public.flight/7")]
+
+
+def test_a_wide_and_a_large_transaction_in_one_cycle(new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entity_events, "AT_ONCE", 1)
+    log = started()
+    log.transaction(insert("booking", {"id": 1}, {}), insert("booking", {"id": 2}, {}))
+    for note in "abc":
+        log.transaction(*(update("booking", {"id": number}, {"note": note}) for number in (1, 2)))
+        log.transaction(*(update("booking", {"id": number}, {"note": note * 2}) for number in (1, 2, 1, 2)))
+    small, _, great, letters = both(new_ledger, monkeypatch, log, WITH_ENTITY)
+    assert values(great) == values(small)
+    assert (len(great.of_type("entity.changed")), letters) == (14, [])
