@@ -19,6 +19,7 @@ from cdc_consumer.decode import Change
 from wakestream.errors import EventError
 
 PART = 2000  # changes
+PART_SIZE = 2 * 1024**2  # bytes of their images
 
 Record = tuple[int, bytes | None, bytes | None]
 """Offset, key and value of a message."""
@@ -30,11 +31,13 @@ Reread = Callable[[int, int], Iterable[Record]]
 def parts(piece: Piece, reread: Reread, keyless: Collection[str] = ()) -> Iterator[list[Change]]:
     """The changes of a large transaction in order; a delete and what follows it are never parted."""
     found: list[Change] = []
+    size = 0
     for change in _changes(piece, reread, keyless):
-        if len(found) >= PART and found[-1].op != "d":
+        if (len(found) >= PART or size > PART_SIZE) and found[-1].op != "d":
             yield found
-            found = []
+            found, size = [], 0
         found.append(change)
+        size += len(change.after or b"") + len(change.before or b"")
     if found:
         yield found
 

@@ -36,6 +36,7 @@ POLL_TIMEOUT = 0.2  # seconds until a stop is noticed
 READ_AT_ONCE = 500  # messages
 BATCH = 4000  # messages read before what is whole is applied
 ACK_WAIT = 0.001  # seconds for the broker, before a look at what has arrived meanwhile
+REREAD_AHEAD = 4 * 1024  # KB
 REREAD_PATIENCE = 20.0  # seconds without an answer
 JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
@@ -246,7 +247,9 @@ class Session:
 
     def _reread(self, first: int, last: int) -> Iterator[Record]:
         """The change log again from one offset up to another, as a large transaction needs it."""
-        with contextlib.closing(kafka.reader(self._config.kafka, f"reread-{self._source}")) as reader:
+        with contextlib.closing(
+            kafka.reader(self._config.kafka, f"reread-{self._source}", ahead_kb=REREAD_AHEAD)
+        ) as reader:
             reader.assign([TopicPartition(self._topic, 0, first)])
             heard = time.monotonic()
             while time.monotonic() - heard < REREAD_PATIENCE:

@@ -55,8 +55,11 @@ def _common(kafka: Kafka, name: str) -> dict[str, Any]:
     return settings | {key: value.get_secret_value() for key, value in kafka.settings.items()}
 
 
-def reader(kafka: Kafka, name: str, *, group: str = "wake") -> Consumer:
-    """A consumer for assigned partitions: positions are ours, nothing is committed to the group."""
+def reader(kafka: Kafka, name: str, *, group: str = "wake", ahead_kb: int = 32 * 1024) -> Consumer:
+    """A consumer for assigned partitions: positions are ours, nothing is committed to the group.
+
+    `ahead_kb` is how much it reads ahead of who asks.
+    """
     return Consumer(
         _common(kafka, name)
         | {
@@ -68,7 +71,7 @@ def reader(kafka: Kafka, name: str, *, group: str = "wake") -> Consumer:
             "fetch.wait.max.ms": 100,
             # The default of one second stalls a consumer that empties its queue quickly.
             "fetch.queue.backoff.ms": 5,
-            "queued.max.messages.kbytes": 32 * 1024,
+            "queued.max.messages.kbytes": ahead_kb,
             "fetch.message.max.bytes": 4 * 1024 * 1024,
         }
     )
@@ -106,7 +109,7 @@ def publisher(kafka: Kafka, name: str, on_delivery: Callable[[KafkaError | None,
             "compression.type": "lz4",
             "message.max.bytes": kafka.topics.max_message_bytes,
             "queue.buffering.max.messages": 200_000,
-            "queue.buffering.max.kbytes": 128 * 1024,
+            "queue.buffering.max.kbytes": 32 * 1024,
             "delivery.report.only.error": True,
         }
     )
