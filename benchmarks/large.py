@@ -34,7 +34,7 @@ def fan_out(rig: Rig, setup: Setup) -> list[Figure]:
     with traffic.connect(rig.source_url) as connection:
         connection.execute("insert into kind values (%s, 'as it was')", (WIDE,))
         connection.execute(
-            "insert into item (id, mark, kind) select g, g, %s from generate_series(%s, %s) g",
+            "insert into item (id, mark, kind) select g, g, %s::text from generate_series(%s::bigint, %s::bigint) g",
             (WIDE, marks.start, marks.stop - 1),
         )
     rig.wait_applied(setup)

@@ -28,8 +28,9 @@ BARE = {
 
 
 class _Row(msgspec.Struct, gc=False):
-    mark: int
     kind: str
+    mark: int | None = None
+    """None in the table of kinds."""
 
 
 class _Change(msgspec.Struct, gc=False):
@@ -51,11 +52,15 @@ _events = msgspec.json.Decoder(_Event)
 
 
 def _row_of_change(value: bytes) -> _Row | None:
-    return _changes.decode(value).after
+    return _marked(_changes.decode(value).after)
 
 
 def _row_of_event(value: bytes) -> _Row | None:
-    return _events.decode(value).data.after
+    return _marked(_events.decode(value).data.after)
+
+
+def _marked(row: _Row | None) -> _Row | None:
+    return row if row is not None and row.mark is not None else None
 
 
 def _root_of_event(value: bytes) -> _Row | None:
@@ -136,7 +141,7 @@ def _arrivals(
             at = time.perf_counter()
             for message in found:
                 row = row_of(message.value() or b"")
-                if row is not None and row.mark in marks:
+                if row is not None and row.mark is not None and row.mark in marks:
                     arrived.setdefault(row.mark, at)
                     deadline = time.monotonic() + PATIENCE
     return arrived
