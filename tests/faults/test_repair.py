@@ -89,11 +89,16 @@ def wait_mended(source: AttachedSource, loaded: Loaded) -> None:
     with Connect(source.env["CONNECT_URL"], retry_s=20.0) as client, source.ledger() as connection:
         guarded = Guarded(loaded, source.name, client)
         gaps = "select from wake.gap where source = %s and state = 'open'"
+        # What is not believed is being asked for again, and would go on into the next test.
+        unsettled = (
+            "select from wake.mirror_state where source = %s and (snapshot_from is not null or doubt is not null)"
+        )
 
         def whole() -> bool:
             guarded.tend()
             return (
                 connection.execute(gaps, (source.name,)).fetchone() is None
+                and connection.execute(unsettled, (source.name,)).fetchone() is None
                 and guarded.snapshot() == "complete"
                 and repair.examine(loaded, source.name) is None
             )

@@ -143,10 +143,10 @@ TABLES = [
 ]
 
 TYPES = [
-    of_extra("types.key", extra("id int4range primary key"), undo=""),
+    of_extra("types.key", extra("id varbit primary key"), undo=""),
     of_extra("types.lost", extra("id int primary key, at time[]"), "time"),
     of_extra("types.lost", extra("id int primary key, spans interval[]"), "interval"),
-    of_extra("types.lost", f"create type pair as (a int, b int)\n{extra('id int primary key, p pair')}", "composite"),
+    of_extra("types.lost", extra("id int primary key, at timetz"), "timetz"),
     of_extra("types.lost", extra("id int primary key, n numeric(5, -2)"), "scale"),
     of_extra("types.dimensions", extra("id int primary key, board int[][]")),
     Case(

@@ -42,7 +42,7 @@ def test_rows() -> None:
 
 
 def test_the_rest() -> None:
-    change = EntityChange("booking", "booking/42", '{"id":42}', None, '{"id": 42}', ["a"], [], [])
+    change = EntityChange("booking", "booking/42", '{"id":42}', None, '{"id": 42}', ["a"], [], [], {})
     truncated = Row(Change("t", "public.flight", b"", None, order=1), PLAN)
     for message in (
         RENDER.entity(PLACE, change, "null", 2, 2),
