@@ -55,13 +55,22 @@ def world(stack: Stack, env: dict[str, str], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def consumer(world: World) -> Generator[WakeProcess]:
-    with WakeProcess(world, "consume") as process:
+    process = WakeProcess(world, "consume")
+    before = process.log.count("consumer_started")
+    with process:
+        eventually(lambda: process.log.count("consumer_started") > before, "the consumer at its source")
         world.wait_mirrored()
         yield process
 
 
 def events_of(world: World, table: str) -> list[Raw]:
-    log = ContextLog.read(world.loaded.config.kafka, topics.context(world.source))
+    topic = topics.context(world.source)
+
+    def read() -> ContextLog | None:
+        found = ContextLog.read(world.loaded.config.kafka, topic)
+        return found if found.ends_whole else None
+
+    log = eventually(read, f"the end of {topic} in all its partitions")
     log.verify_contract()
     return [each for each in log.unique if each.event["subject"] == f"public.{table}"]
 
