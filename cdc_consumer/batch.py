@@ -157,9 +157,9 @@ class Batch:
         counts = piece.large.counts if piece.large else {}
         self._letter_unknown(piece, counts)
         rows = sum(number for label, number in counts.items() if label in self._plan.tables)
-        entities = LargeEntities(self._connection, self._plan.entities, self._store, piece, place, self._topic)
-        changed = 0
+        entities, changed = None, 0
         if self._plan.watched & counts.keys():
+            entities = LargeEntities(self._connection, self._plan.entities, self._store, piece, place, self._topic)
             for part in self._parts(piece):
                 entities.find(part)
             entities.read_before()
@@ -171,7 +171,7 @@ class Batch:
         yield from (draft(next(places), of) for draft in drafts)
         for row in self._apply_parts(piece):
             yield self._row(place, row, cause, next(places), of)
-        for change in entities.changes() if changed else ():
+        for change in entities.changes() if entities is not None else ():
             yield self._render.entity(place, change, cause, next(places), of)
         if piece.clock:
             yield self._render.clock(place, of, of)

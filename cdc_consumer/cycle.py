@@ -128,7 +128,7 @@ class Cycle:
         pieces = self._pieces
         clock = max((piece.ts_ms for piece in pieces if piece.clock), default=None)
         reach("consume.5.before_commit")
-        with self._pipeline, self._connection.pipeline():  # 5
+        with self._pipeline:  # 5
             position.move(
                 self._connection,
                 self._source,

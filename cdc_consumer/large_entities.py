@@ -10,7 +10,7 @@ import psycopg
 from cdc_consumer import roots
 from cdc_consumer.collect import Piece
 from cdc_consumer.decode import Change
-from cdc_consumer.entities import EntityPlan
+from cdc_consumer.entities import EntityPlan, path
 from cdc_consumer.entity_changes import Comparison
 from cdc_consumer.entity_documents import Asked
 from cdc_consumer.render import EntityChange, Place
@@ -66,7 +66,7 @@ class LargeEntities:
         """Read the documents of all roots as they are; call before the first part is applied."""
         for plan in self._plans:
             for chain in plan.watched_chains:
-                self._limit(plan, ".".join(member.name for member in chain), chain[-1].fan_out)
+                self._limit(plan, path(chain), chain[-1].fan_out)
             for page in self._pages(plan):
                 self._waiting.keep(plan.entity.name, Asked(plan, self._connection, self._store, page).take())
 
