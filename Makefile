@@ -30,8 +30,8 @@ demo-shop: $(STAMP) ## the shop: nothing sold out is recommended, and every mess
 test: $(STAMP) ## unit, stack and fault tests, reduced counts, side by side; the slower two each on a stack of their own
 	@mkdir -p .wake
 	@$(BIN)/python -m pytest tests/unit tests/containers > .wake/unit.log 2>&1 & unit=$$!; \
-	$(BIN)/python -m pytest tests/faults --durations=10 > .wake/faults.log 2>&1 & faults=$$!; \
-	$(BIN)/python -m pytest tests/stack --durations=15; stack=$$?; \
+	$(BIN)/python -m pytest tests/faults --durations=10 --maxfail=10 > .wake/faults.log 2>&1 & faults=$$!; \
+	$(BIN)/python -m pytest tests/stack --durations=15 --maxfail=10; stack=$$?; \
 	wait $$faults; faulty=$$?; cat .wake/faults.log; \
 	wait $$unit; quick=$$?; cat .wake/unit.log; \
 	test $$stack -eq 0 -a $$faulty -eq 0 -a $$quick -eq 0

@@ -37,7 +37,7 @@ class AdoptedPlan:
         self.notes.append(f"{name}: {adoption.MISSING}")
         yield from topics_setup.steps(kafka.admin(config.kafka), name, config.kafka.topics, adopted=True)
         previous, captured = self.source.previous, self.source.capture
-        if not revisions.is_same(previous, self.source.catalogue, captured):
+        if not revisions.is_same(self.ledger, previous, self.source.catalogue, captured):
             yield Step(
                 f"store what is read of connector {self.adoption.name} ({len(captured.tables)} tables) as a revision",
                 lambda: revisions.store(self.ledger, None, self.source.catalogue, captured, placed=""),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import psycopg
@@ -23,9 +24,9 @@ from wakestream.config.models import Kafka
 from wakestream.ledger import settings
 
 
-def is_same(previous: Revision | None, catalogue: Catalogue, wanted: Capture) -> bool:
-    """Whether the newest revision says this already."""
-    if previous is None:
+def is_same(ledger: psycopg.Connection, previous: Revision | None, catalogue: Catalogue, wanted: Capture) -> bool:
+    """Whether the newest revision says this already, and no `wake detach` has ended it."""
+    if previous is None or is_ended(ledger, previous):
         return False
     return previous.catalogue == catalogue and msgspec.structs.replace(previous.capture, placed="") == wanted
 
@@ -93,6 +94,14 @@ def remember_due(ledger: psycopg.Connection, source: str, labels: Sequence[str])
 def forget(ledger: psycopg.Connection, source: str) -> None:
     """The source is no longer attached; what comes next is a first revision again."""
     ledger.execute("delete from wake.setting where name = any(%s)", ([_announced(source), _due(source)],))
+    newest = capture.load(ledger, source)
+    if newest is not None:
+        settings.write(ledger, _ended(source), str(newest.id))
+
+
+def is_ended(ledger: psycopg.Connection[Any], newest: Revision) -> bool:
+    """Whether its source was detached since: revisions stay, as the history of runs does."""
+    return settings.read(ledger, _ended(newest.source)) == str(newest.id)
 
 
 def _remember_due(ledger: psycopg.Connection, source: str, labels: set[str]) -> None:
@@ -124,6 +133,10 @@ def _is_taken_up(ledger: psycopg.Connection, revision: Revision) -> bool:
 
 def _announced(source: str) -> str:
     return f"announced_revision/{source}"
+
+
+def _ended(source: str) -> str:
+    return f"ended_revision/{source}"
 
 
 def _due(source: str) -> str:

@@ -169,7 +169,8 @@ class SourcePlan:
         # A new connector begins with a snapshot of its own, whatever was captured of the source before.
         anew, previous = self.source.connector is None, self.source.previous
         base = None if anew else previous
-        if revisions.is_same(previous, catalogue, captured) and not (anew and previous and previous.capture.placed):
+        waits = anew and previous is not None and bool(previous.capture.placed)
+        if revisions.is_same(self.ledger, previous, catalogue, captured) and not waits:
             waiting = revisions.unannounced(self.ledger, base)
             if waiting is not None:
                 yield self._announcement(waiting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from connectors import drift_notes
+from connectors import drift_notes, revisions
 from connectors.checks.finding import Finding, finding
 from connectors.checks.subject import Subject
 from connectors.databases import Connection
@@ -21,7 +21,7 @@ def examine(loaded: Loaded, subject: Subject, ledger: Connection) -> Iterator[Fi
     """The newest revision against the catalogue and the file, whether a guard runs or not."""
     row = ledger.execute("select to_regclass('wake.drift') is not null").fetchone()
     newest = capture.load(ledger, subject.source) if row and row[0] else None
-    if newest is None:
+    if newest is None or revisions.is_ended(ledger, newest):
         return
     found = inspection.read_catalogue(subject.reader, subject.source, newest.capture.tables)
     if (found.system_identifier, found.timeline) != (newest.catalogue.system_identifier, newest.catalogue.timeline):
