@@ -87,7 +87,7 @@ def _subject(name: str | None, key: str | None) -> tuple[str | None, str | None]
 
 
 def _start(text: str) -> datetime | Literal["beginning", "end"]:
-    from wakestream.config.models import parse_duration
+    from wakestream.config.sections import parse_duration
 
     if text == "beginning" or text == "end":
         return text

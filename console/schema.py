@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from wakestream.config import Config
-from wakestream.config.models import parse_duration
+from wakestream.config.sections import parse_duration
 
 
 class _Generator(GenerateJsonSchema):

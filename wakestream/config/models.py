@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from wakestream.config.masking import Mask
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
-"""What the file names itself: lower case, digits and underscores, so that it fits topics, slots and schemas."""
+from wakestream.config.sections import Duration, Name, Section, Size
 
 Fire = Literal["enter", "leave", "change"]
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_duration(value: object) -> object:
-    """Seconds from `90`, `500ms`, `30s`, `15m`, `2h` or `7d`."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
-        if match is None:
-            raise ValueError(f"`{value}` is not a duration; write 500ms, 30s, 15m, 2h or 7d")
-        return float(match[1]) * _UNITS[match[2]]
-    return value
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-"""Seconds."""
-
-
-class Section(BaseModel):
-    """A part of the file: unknown keys are errors, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Topics(Section):
@@ -86,25 +61,12 @@ class CapturedTable(Section):
     """Have old rows in the WAL whole; only `wake apply --allow replica-identity` changes the table."""
 
 
-_SIZES = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
-
-
-def parse_size(value: object) -> object:
-    """Bytes from `1048576`, `500MB` or `20GB`, in PostgreSQL's units of 1024."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+)\s*(KB|MB|GB|TB)\s*", value, re.IGNORECASE)
-        if match is None:
-            raise ValueError(f"`{value}` is not a size; write 500MB or 20GB")
-        return int(match[1]) * _SIZES[match[2].upper()]
-    return value
-
-
 class SlotPolicy(Section):
     """What the guard does when the source's slot endangers its database."""
 
     policy: Literal["keep", "shed"] = "keep"
     """`shed` gives the slot up in time: changes are lost then, and a new snapshot has to be taken."""
-    wal_limit: Annotated[int, BeforeValidator(parse_size), Field(ge=2**20)] | None = None
+    wal_limit: Annotated[Size, Field(ge=2**20)] | None = None
     """Bytes of WAL that the slot may retain, where the server's own limit is higher or none."""
 
 
@@ -177,7 +139,7 @@ class Entity(Section):
     """The root's columns that are shown, besides the key's; all by itself."""
     include: dict[Name, Include] = {}
     compute: dict[Name, str] = {}
-    max_size: Annotated[int, BeforeValidator(parse_size), Field(ge=1024, le=8 * 2**20)] = 256 * 2**10
+    max_size: Annotated[Size, Field(ge=1024, le=8 * 2**20)] = 256 * 2**10
     """Bytes that a document may have; a larger one becomes a dead letter."""
 
 
