@@ -15,7 +15,8 @@ from agent.database import Connection, Ledger
 from wakestream import capture
 from wakestream.capture import Revision
 from wakestream.config import Following, Loaded
-from wakestream.config.models import Config, WebhookAction
+from wakestream.config.actions import WebhookAction
+from wakestream.config.models import Config
 from wakestream.errors import ConfigurationError, TransientError
 from wakestream.program import Program, compile_program
 

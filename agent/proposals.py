@@ -12,7 +12,7 @@ from agent import action_store, bound, policy
 from agent.answers import Decision, Offer, Proposal
 from agent.effects.sql import SqlPlan, render
 from agent.effects.webhook import WebhookPlan
-from wakestream.config.models import SqlAction, WebhookAction
+from wakestream.config.actions import SqlAction, WebhookAction
 from wakestream.program_actions import CompiledAction
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from wakestream.capture import Entity, Revision
 from wakestream.config import Loaded
-from wakestream.config.models import SqlAction
+from wakestream.config.actions import SqlAction
 from wakestream.errors import ConfigurationError
 from wakestream.program import CompiledTrigger, compile_program
 

@@ -11,9 +11,10 @@ import jsonschema_rs
 from wakestream import condition_scope, program_sql
 from wakestream.condition_scope import Document, ListOf, Node, Scalar, Scope
 from wakestream.conditions import Condition, Expression
+from wakestream.config.actions import Action, ActionSection, SqlAction
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
-from wakestream.config.models import Action, ActionSection, Lookup, SqlAction
+from wakestream.config.lookups import Lookup
 from wakestream.program_problems import Problems
 
 CHOICE_ROOTS = condition_scope.ACTION_ROOTS - {"bound", "chosen"}

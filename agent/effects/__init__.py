@@ -10,7 +10,7 @@ from agent.effects.sql import SqlEffect
 from agent.effects.webhook import WebhookEffect
 from wakestream import config
 from wakestream.config import Config
-from wakestream.config.models import WebhookAction
+from wakestream.config.actions import WebhookAction
 
 Kind = Literal["sql", "webhook"]
 

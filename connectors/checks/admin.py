@@ -11,7 +11,8 @@ from connectors.checks.finding import Finding, finding
 from connectors.checks.remedies import own_role, quoted
 from connectors.checks.subject import Subject
 from connectors.databases import Connection
-from wakestream.config.models import Config, SqlAction
+from wakestream.config.actions import SqlAction
+from wakestream.config.models import Config
 from wakestream.program_sql import placeholders, to_psycopg
 
 _PUBLISHABLE = ("table", "partitioned", "unlogged")

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
+from wakestream.config.actions import Action
+from wakestream.config.lookups import Lookup
 from wakestream.config.masking import Mask
 from wakestream.config.sections import Duration, Name, Section, Size
 
@@ -161,16 +163,6 @@ class Trigger(Section):
         return self
 
 
-class Lookup(Section):
-    """A question to the context store, asked before the model is."""
-
-    source: str
-    sql: str
-    bind: dict[str, str] = {}
-    rows: int = Field(default=20, ge=1, le=1000)
-    timeout: Duration = 5.0
-
-
 class Agent(Section):
     """Who decides: a model, its instructions, what it may ask and do."""
 
@@ -182,49 +174,6 @@ class Agent(Section):
     """Show the event's document whole below the instructions; `false` where these tell the facts themselves."""
     attempts: int = Field(default=5, ge=1, le=100)
     """How often a run is tried before it is parked."""
-
-
-class Choice(Section):
-    """The model picks one element of a list by its key."""
-
-    from_: str = Field(alias="from")
-    key: str
-
-
-class ActionSection(Section):
-    """What every kind of action has."""
-
-    description: str = ""
-    """One sentence for the model: what the action does."""
-    bind: dict[str, str] = {}
-    choose: dict[str, Choice] = {}
-    parameters: dict[str, dict[str, Any]] = {}
-    approval: str
-    """`always`, `never`, or a condition that is true when a person must approve."""
-    trust_model_arguments: bool = False
-
-
-class SqlAction(ActionSection):
-    """A statement in a database, exactly once."""
-
-    kind: Literal["sql"]
-    connection: str
-    statement: str
-    rows: int | None = Field(default=None, ge=0)
-    timeout: Duration = 10.0
-
-
-class WebhookAction(ActionSection):
-    """A signed POST with an idempotency key."""
-
-    kind: Literal["webhook"]
-    url: str
-    secret: SecretStr | None = None
-    idempotent: bool = False
-    timeout: Duration = 10.0
-
-
-Action = Annotated[SqlAction | WebhookAction, Field(discriminator="kind")]
 
 
 class Price(Section):

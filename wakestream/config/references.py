@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from wakestream.config import adopting
+from wakestream.config.actions import SqlAction
 from wakestream.config.document import KeyPath
-from wakestream.config.models import Config, SqlAction
+from wakestream.config.models import Config
 
 Problem = tuple[KeyPath, str]
 

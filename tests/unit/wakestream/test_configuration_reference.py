@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from wakestream.config import models
+from wakestream.config import actions, lookups, models
+from wakestream.config.sections import Section
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/configuration.md").read_text()
 
@@ -16,8 +17,9 @@ def settings(model: type[BaseModel]) -> list[str]:
 
 
 def sections() -> list[type[BaseModel]]:
-    found = [each for each in vars(models).values() if isinstance(each, type) and issubclass(each, models.Section)]
-    return [each for each in found if each not in (models.Section, models.ActionSection)]
+    named = {name: each for part in (models, actions, lookups) for name, each in vars(part).items()}
+    found = [each for each in named.values() if isinstance(each, type) and issubclass(each, Section)]
+    return [each for each in found if each not in (Section, actions.ActionSection)]
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda each: each.__name__)
