@@ -10,7 +10,6 @@ from typing import Any
 from agent import action_store, backoff, measures
 from agent.action_store import Claimed
 from agent.database import Ledger
-from agent.effects import Kind
 from agent.effects.outcome import Effect, Failed, Outcome, Succeeded
 from agent.keeping import keep
 from wakestream.errors import TransientError
@@ -25,9 +24,9 @@ LONGEST_PAUSE = 600.0  # seconds
 class Actions:
     """One worker's way through actions."""
 
-    def __init__(self, ledger: Ledger, effects: Mapping[Kind, Effect], stop: threading.Event) -> None:
+    def __init__(self, ledger: Ledger, effects: Mapping[str, Effect], stop: threading.Event) -> None:
         self._ledger = ledger
-        self._effects = {str(kind): effect for kind, effect in effects.items()}
+        self._effects = effects
         self._stop = stop
 
     def execute(self, action: Claimed) -> None:

@@ -25,6 +25,7 @@ from agent.action_store import has_receipt
 from agent.actions import Actions
 from agent.bell import Bell, listen
 from agent.database import Ledger
+from agent.effects.outcome import Setting
 from agent.holding import Follower
 from agent.intake import Intake
 from agent.leases import Holdings
@@ -177,7 +178,7 @@ class _Process:
             if lookups:
                 lookups.close()
 
-        actions = Actions(own, effects.kinds(self.program.config, self.key, seen), self.stop)
+        actions = Actions(own, effects.kinds(Setting(self.program.config, self.key, seen)), self.stop)
         worker = Worker(self.program, own, self.holdings, self.bell, runs, actions)
         return worker, _Part(name, lambda: worker.run(self.stop), close)
 

@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-import msgspec
-
-from agent import action_store, bound, policy
+from agent import action_store, bound, effects, policy
 from agent.answers import Decision, Offer, Proposal
-from agent.effects.sql import SqlPlan, render
-from agent.effects.webhook import WebhookPlan
-from wakestream.config.actions import SqlAction, WebhookAction
-from wakestream.program_actions import CompiledAction
+from agent.effects.outcome import Material
+from wakestream.events import ContextEvent
 
 
 def proposed(
     decision: Decision,
     offered: Mapping[str, Offer],
     values: Mapping[str, Any],
-    missing: tuple[str, ...],
-    now: datetime,
+    event: ContextEvent,
 ) -> list[action_store.Proposed]:
     """The actions of a decision, numbered from one. Raises `EventError` when one cannot be bound for this event."""
     return [
-        _proposed(number, each, offered[each.action], values, missing, now)
+        _proposed(number, each, decision.reason, offered[each.action], values, event)
         for number, each in enumerate(decision.actions, 1)
     ]
 
 
 def _proposed(
-    number: int, proposal: Proposal, offer: Offer, values: Mapping[str, Any], missing: tuple[str, ...], now: datetime
+    number: int, proposal: Proposal, reason: str, offer: Offer, values: Mapping[str, Any], event: ContextEvent
 ) -> action_store.Proposed:
-    action, settings = offer.action, offer.action.settings
+    action, settings, missing = offer.action, offer.action.settings, event.data.missing
     chosen = {choice: offer.element(choice, proposal.arguments[choice]) for choice in action.choose}
     arguments = {name: proposal.arguments[name] for name in settings.parameters}
     seen: dict[str, Any] = {**values, "chosen": chosen}
     if settings.trust_model_arguments:
         seen["args"] = arguments
     values_bound = bound.bound_values(action.name, action.bind, seen, missing)
-    ruling = policy.rule(action, {**seen, "bound": values_bound}, missing, now)
+    seen["bound"] = values_bound
+    ruling = policy.rule(action, seen, missing, event.at)
     keys = {choice: element[action.choose[choice].key] for choice, element in chosen.items()}
+    material = Material(action, values_bound, keys, chosen, arguments, reason, seen, event)
     return action_store.Proposed(
         number=number,
         name=action.name,
@@ -50,26 +46,7 @@ def _proposed(
         bound=values_bound,
         chosen=chosen,
         arguments=arguments,
-        effect=_effect(action, {**values_bound, **keys, **arguments}),
+        effect=effects.plan(material),
         approval=settings.approval,
         reason=ruling.reason,
     )
-
-
-def _effect(action: CompiledAction, values: dict[str, Any]) -> dict[str, Any]:
-    match action.settings:
-        case SqlAction() as settings:
-            plan: SqlPlan | WebhookPlan = SqlPlan(
-                connection=settings.connection,
-                statement=settings.statement,
-                values=values,
-                text=render(settings.statement, values),
-                timeout_s=settings.timeout,
-                rows=settings.rows,
-                arrays=sorted(action.arrays),
-            )
-        case WebhookAction() as settings:
-            plan = WebhookPlan(
-                url=settings.url, body=values, timeout_s=settings.timeout, idempotent=settings.idempotent
-            )
-    return msgspec.structs.asdict(plan)

@@ -167,7 +167,7 @@ class Runs:
 
     def _propose(self, run: Run, question: _Question, decision: Decision) -> None:
         event = run.event
-        actions = proposals.proposed(decision, question.offered, question.values, event.data.missing, event.at)
+        actions = proposals.proposed(decision, question.offered, question.values, event)
         reach("agent.6.before_propose")
         said = {
             "reason": decision.reason,

@@ -1,26 +1,24 @@
-"""The kinds of effect that actions have: one file each, and one line in `kinds`."""
+"""The kinds of effect that actions have: one file each, and one line in `KINDS`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from typing import Any
 
-from agent.effects.outcome import Effect
+from agent.effects.outcome import Effect, Material, Setting
 from agent.effects.sql import SqlEffect
 from agent.effects.webhook import WebhookEffect
-from wakestream import config
-from wakestream.config import Config
-from wakestream.config.actions import WebhookAction
 
-Kind = Literal["sql", "webhook"]
+KINDS: dict[str, type[Effect]] = {
+    "sql": SqlEffect,
+    "webhook": WebhookEffect,
+}
 
 
-def kinds(settings: Config, mark_key: bytes, has_receipt: Callable[[str], bool]) -> dict[Kind, Effect]:
-    """Every kind of effect, ready for use."""
-    connections = {name: config.reveal(url) for name, url in settings.connections.items()}
-    webhooks = {name: each for name, each in settings.actions.items() if isinstance(each, WebhookAction)}
-    secrets = {name: config.reveal(each.secret) for name, each in webhooks.items() if each.secret}
-    return {
-        "sql": SqlEffect(connections, mark_key, has_receipt),
-        "webhook": WebhookEffect(secrets, mark_key),
-    }
+def kinds(setting: Setting) -> dict[str, Effect]:
+    """Every kind of effect, ready for use by one worker."""
+    return {kind: each.open(setting) for kind, each in KINDS.items()}
+
+
+def plan(material: Material) -> dict[str, Any]:
+    """The effect of one action, as its kind keeps it."""
+    return KINDS[material.action.settings.kind].plan(material)

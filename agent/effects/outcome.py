@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from wakestream.events import Cause
+from wakestream.config import Config
+from wakestream.events import Cause, ContextEvent
+from wakestream.program_actions import CompiledAction
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What an action's plan is made of, when it is proposed."""
+
+    action: CompiledAction
+    bound: dict[str, Any]
+    keys: dict[str, Any]
+    """Of what was chosen."""
+    chosen: dict[str, Any]
+    arguments: dict[str, Any]
+    """What the model wrote freely."""
+    reason: str
+    """Why, in the model's words."""
+    seen: Mapping[str, Any]
+    """What the action's expressions may read."""
+    event: ContextEvent
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """One flat object: bound, chosen by key, written."""
+        return {**self.bound, **self.keys, **self.arguments}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where effects take place: what each kind may take of the process around it."""
+
+    config: Config
+    mark_key: bytes
+    has_receipt: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +95,16 @@ Recorder = Callable[[dict[str, Any]], None]
 
 class Effect(Protocol):
     """One kind of effect on the world."""
+
+    @classmethod
+    def open(cls, setting: Setting) -> Self:
+        """For one worker; called once, in its process."""
+        ...
+
+    @staticmethod
+    def plan(material: Material) -> dict[str, Any]:
+        """The effect as people are shown it and the ledger keeps it: nothing else is executed."""
+        ...
 
     def execute(self, action: Pending, record: Recorder) -> Outcome:
         """Bring it about; called by the worker that holds the action.

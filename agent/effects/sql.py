@@ -17,8 +17,19 @@ import psycopg
 from psycopg import sql
 
 from agent import json_text
-from agent.effects.outcome import Again, Failed, Outcome, Pending, Recorder, Succeeded, Unknown
-from wakestream import marks, program_sql
+from agent.effects.outcome import (
+    Again,
+    Failed,
+    Material,
+    Outcome,
+    Pending,
+    Recorder,
+    Setting,
+    Succeeded,
+    Unknown,
+)
+from wakestream import config, marks, program_sql
+from wakestream.config.actions import SqlAction
 from wakestream.errors import TransientError
 from wakestream.failpoint import reach
 
@@ -62,6 +73,27 @@ class SqlEffect:
         self._connections = connections
         self._mark_key = mark_key
         self._has_receipt = has_receipt
+
+    @classmethod
+    def open(cls, setting: Setting) -> SqlEffect:
+        """With the configured connections."""
+        connections = {name: config.reveal(url) for name, url in setting.config.connections.items()}
+        return cls(connections, setting.mark_key, setting.has_receipt)
+
+    @staticmethod
+    def plan(material: Material) -> dict[str, Any]:
+        """The statement with its values."""
+        settings, values = cast("SqlAction", material.action.settings), material.values
+        plan = SqlPlan(
+            connection=settings.connection,
+            statement=settings.statement,
+            values=values,
+            text=render(settings.statement, values),
+            timeout_s=settings.timeout,
+            rows=settings.rows,
+            arrays=sorted(material.action.arrays),
+        )
+        return msgspec.structs.asdict(plan)
 
     def execute(self, action: Pending, record: Recorder) -> Outcome:
         """Run the statement in a transaction of its own."""

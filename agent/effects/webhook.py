@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from agent import json_text
-from agent.effects.outcome import Again, Failed, Outcome, Pending, Recorder, Succeeded, Unknown
-from wakestream import marks, standard_webhooks
+from agent.effects.outcome import (
+    Again,
+    Failed,
+    Material,
+    Outcome,
+    Pending,
+    Recorder,
+    Setting,
+    Succeeded,
+    Unknown,
+)
+from wakestream import config, marks, standard_webhooks
+from wakestream.config.actions import WebhookAction
 from wakestream.failpoint import reach
 
 AGAIN_STATUSES = {429, 502, 503, 504}
@@ -36,6 +47,22 @@ class WebhookEffect:
         self._secrets = secrets
         self._mark_key = mark_key
         self._now = now
+
+    @classmethod
+    def open(cls, setting: Setting) -> WebhookEffect:
+        """With the secrets that sign."""
+        webhooks = {n: each for n, each in setting.config.actions.items() if isinstance(each, WebhookAction)}
+        secrets = {name: config.reveal(each.secret) for name, each in webhooks.items() if each.secret}
+        return cls(secrets, setting.mark_key)
+
+    @staticmethod
+    def plan(material: Material) -> dict[str, Any]:
+        """The request."""
+        settings = cast("WebhookAction", material.action.settings)
+        plan = WebhookPlan(
+            url=settings.url, body=material.values, timeout_s=settings.timeout, idempotent=settings.idempotent
+        )
+        return msgspec.structs.asdict(plan)
 
     def execute(self, action: Pending, record: Recorder) -> Outcome:
         """Send it once."""

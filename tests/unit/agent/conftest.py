@@ -20,6 +20,7 @@ from agent.actions import Actions
 from agent.activations import Message
 from agent.bell import Bell
 from agent.database import Ledger
+from agent.effects.outcome import Setting
 from agent.intake import Intake
 from agent.leases import Holdings
 from agent.lookups import Lookups
@@ -128,7 +129,7 @@ class World:
         self.lookups = Lookups(self.databases.lookups, own)
         with self.ledger() as connection:
             key = settings.key(connection, settings.MARK_KEY)
-        self.effects = effects.kinds(self.loaded.config, key, self._seen)
+        self.effects = effects.kinds(Setting(self.loaded.config, key, self._seen))
         self.intake = Intake(self.program, own, name="test", start="beginning", wake=lambda: None)
         self.intake.own({(airline.TOPIC, 0): (0, 1)})
         self.runs = Runs(self.program, own, self.models, self.lookups, self.stop)
