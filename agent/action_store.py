@@ -83,18 +83,18 @@ def claim(connection: Connection, by: str) -> Claimed | None:
         " update wake.action a set state = 'executing', attempts = a.attempts + 1, lease_by = %s,"
         " lease_until = now() + make_interval(secs => %s),"
         " intent = case when found.state = 'executing' then a.intent end"
-        " from found, wake.run r, wake.activation v"
-        " where a.id = found.id and r.id = a.run and v.id = r.activation"
+        " from found, wake.run r where a.id = found.id and r.id = a.run"
         " returning a.id, a.name, a.effect::text, a.intent::text, a.kind, a.run, a.attempts, a.depth,"
-        " r.trigger, v.subject,"
+        " r.trigger, array(select o.subject from wake.activation o where o.id = r.activation or o.batch = r.id"
+        " order by o.committed_at, o.id),"
         " case when a.decided_by is null then (select e.name || ' ' || e.state from wake.action e"
         " where e.run = a.run and e.number < a.number and e.state <> 'succeeded' order by e.number limit 1) end",
         (sorted(states.ACTION_FINAL), by, LEASE),
     ).fetchone()
     if row is None:
         return None
-    action, name, effect, intent, kind, run, attempts, depth, trigger, subject, broken = row
-    cause = Cause(action, run, trigger, (subject,), depth)
+    action, name, effect, intent, kind, run, attempts, depth, trigger, subjects, broken = row
+    cause = Cause(action, run, trigger, tuple(subjects), depth)
     pending = Pending(action, name, json_text.load(effect), cause, intent and json_text.load(intent))
     return Claimed(pending, kind, run, attempts, Lease(by, attempts), intent is not None, broken)
 

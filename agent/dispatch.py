@@ -13,6 +13,9 @@ from wakestream.program import CompiledTrigger
 
 _ROW_TYPES = frozenset({"row.inserted", "row.updated", "row.deleted", "entity.changed"})
 CLOCK = "context.clock"
+TRUNCATED, GAP = "table.truncated", "context.gap"
+ENDINGS = frozenset({TRUNCATED, GAP})
+"""After which nothing is known of what a key waits for."""
 
 
 class GlanceData(msgspec.Struct, frozen=True, gc=False):

@@ -12,12 +12,14 @@ from datetime import datetime
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from agent import activations, dispatch, measures, positions, triggers
+from agent import activation_store, admission, dispatch, measures, positions, triggers, wait_store
 from agent.activations import Batch, Letter, Message
 from agent.backoff import Backoff
 from agent.database import Ledger
 from agent.positions import Moved, Owned, Place, Start
 from agent.sharing import Shares
+from agent.waiting import Waiting
+from agent.waits import Wait
 from wakestream import events, kafka, membership, topics
 from wakestream.errors import EventError, TakenOverError, TransientError
 from wakestream.failpoint import reach
@@ -52,6 +54,7 @@ class Intake:
         self._next: Program | None = None
         self._owned: dict[Place, Owned] = {}
         self._rules: dict[str, events.ReaderRule] = {}
+        self._waiting = Waiting(program, self._images)
 
     def run(self, stop: threading.Event) -> None:
         """Read until told to stop; an outage of broker or ledger is waited for."""
@@ -107,6 +110,8 @@ class Intake:
             gained = {place: each for place, each in ends.items() if place not in kept}
             kept = positions.resume(connection, kept)
             self._owned = kept | positions.take(connection, gained, owner=self._name, start=self._start)
+            self._waiting.resume(wait_store.load(connection, self._owned))
+            admission.drop_batches(connection, self._program)
         self._rules = {topic: events.ReaderRule() for topic, _ in self._owned}
         for (topic, partition), owned in self._owned.items():
             self._rules[topic].highest[partition] = owned.rank
@@ -125,20 +130,25 @@ class Intake:
         program, self._next = self._next, None
         if program is not None:
             self._program, self._dispatch = program, dispatch.Dispatch(program.triggers.values())
+            self._waiting.take_up(program)
         batch = self.evaluate(found)
         reach("agent.2.after_evaluate")
         # Positions alone may be lost in a crash of the ledger: the events before them are read again, to no effect.
         with self._ledger.transaction("writing activations", durable=batch.matters) as connection:
-            activations.write(connection, batch, self._owned, self._program.digest)
+            if program is not None:
+                admission.drop_batches(connection, program)
+            written = activation_store.write(connection, batch, self._owned, self._program)
             reach("agent.3.before_commit")
         reach("agent.3.after_commit")
-        measures.processed(batch, Counter(message.topic for message in found))
-        if batch.opened:
+        self._waiting.written(batch)
+        measures.processed(batch, written, Counter(message.topic for message in found))
+        if written.runs:
             self._wake()
 
     def evaluate(self, found: Iterable[Message]) -> Batch:
         """Steps 1 and 2 for a batch: the reader's rule, then the triggers."""
         batch = Batch()
+        self._waiting.drop_unfit(batch)
         for message in found:
             place = (message.topic, message.partition)
             moved = batch.moved.get(place)
@@ -158,19 +168,35 @@ class Intake:
         return batch
 
     def _judge(self, message: Message, batch: Batch) -> None:
-        seen = dispatch.glance(message.payload)
+        seen, place = dispatch.glance(message.payload), (message.topic, message.partition)
         if not self._rules[message.topic].is_new(message.partition, seen.data.position):
             return
         if seen.type == dispatch.CLOCK:
-            batch.moved[message.topic, message.partition].clock = datetime.fromisoformat(seen.time)
+            moved, clock = batch.moved[place], datetime.fromisoformat(seen.time)
+            moved.clock = max(clock, moved.clock or clock)
+            self._waiting.pass_time(place, moved.clock, batch)
+            return
+        if seen.type in dispatch.ENDINGS:
+            self._waiting.interrupt(message, batch)
             return
         candidates = self._dispatch.candidates(message.source, seen)
-        if not candidates:
+        waits = self._waiting.of(place, seen.subject)
+        if not candidates and not waits:
             return
         images = triggers.Images(events.parse(message.payload))
+        busy = self._waiting.meet(waits, images, message, batch)
         for trigger in candidates:
+            if trigger.name in busy:
+                continue
             verdict = triggers.judge(trigger, images, depth_limit=self._program.config.limits.depth)
-            batch.add(trigger, images.event, message, verdict)
+            if isinstance(verdict, triggers.Opened) and trigger.settings.waits:
+                self._waiting.begin(trigger, images.event, message, verdict.depth, batch)
+            else:
+                batch.add(trigger, images.event, message, verdict)
+
+    def _images(self, waits: Sequence[Wait]) -> dict[str, wait_store.Images]:
+        with self._ledger.transaction("reading what waits", durable=False) as connection:
+            return wait_store.images(connection, waits)
 
 
 def _from(place: Place, owned: Owned, ends: tuple[int, int]) -> TopicPartition:

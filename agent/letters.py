@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent import activations, triggers
+from agent import activation_store, triggers
 from agent.activations import Batch, Message
 from agent.database import Connection
 from agent.triggers import Broken, Verdict
@@ -51,8 +51,9 @@ def _again(connection: Connection, program: Program, name: str, message: Message
         return verdict.message
     batch = Batch()
     batch.add(trigger, images.event, message, verdict)
-    activations.write_activations(connection, batch.activations, program.digest)
-    activations.write_counts(connection, batch)
+    activation_store.insert(connection, batch.activations)
+    activation_store.fire(connection, batch.firings, program)  # whatever it would have waited for: that time has passed
+    activation_store.write_counts(connection, batch.counts)
     return None
 
 

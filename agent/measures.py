@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter, Gauge
 
-from agent.activations import Batch
+from agent.activation_store import Written
+from agent.activations import Batch, Waiting
 from agent.database import Connection
-from agent.triggers import Opened
 from wakestream import states
 from wakestream.metrics import REGISTRY
 
@@ -43,7 +43,7 @@ _COUNT_RUNS = "select state, count(*) from wake.run where state in ('pending', '
 _COUNT_ACTIONS = "select state, count(*) from wake.action where state = any(%s) group by 1"
 
 
-def processed(batch: Batch, read: Mapping[str, int]) -> None:
+def processed(batch: Batch, written: Written, read: Mapping[str, int]) -> None:
     """A batch was committed; `read` counts its messages by topic."""
     for topic, number in read.items():
         EVENTS.labels(topic.removesuffix(".context")).inc(number)
@@ -51,8 +51,12 @@ def processed(batch: Batch, read: Mapping[str, int]) -> None:
         if moved.clock is not None:
             CLOCK.labels(topic.removesuffix(".context"), partition).set(moved.clock.timestamp())
     for each in batch.activations:
-        state: states.ActivationState = "open" if isinstance(each.verdict, Opened) else "suppressed"
+        state: states.ActivationState = "held" if isinstance(each.verdict, Waiting) else "suppressed"
         ACTIVATIONS.labels(each.trigger.name, state).inc()
+    for ending in batch.endings:
+        ACTIVATIONS.labels(ending.trigger, "suppressed").inc()
+    for admitted in written.admitted:
+        ACTIVATIONS.labels(admitted.firing.trigger.name, admitted.state).inc()
     for letter in batch.letters:
         LETTERS.labels(letter.kind).inc()
 

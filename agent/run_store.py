@@ -31,6 +31,8 @@ class Run(msgspec.Struct, frozen=True):
     lease: Lease
     begun: bool
     """It has steps from an earlier attempt."""
+    together: tuple[ContextEvent, ...] = ()
+    """Of a batch, every event, in the order of their commits; `event` is the first one."""
 
     def log_context(self) -> dict[str, Any]:
         """For `extra` of a log line."""
@@ -52,23 +54,33 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def claim(connection: Connection, by: str) -> Run | None:
-    """Take the run that has waited longest: a pending one, or one whose worker let its lease run out."""
+    """Take the run whose turn it is: a pending one, or one whose worker let its lease run out."""
     row = connection.execute(
         "with found as ("
-        " select id from wake.run where (state = 'pending' and run_at <= now())"
-        " or (state = 'running' and lease_until < now()) order by run_at for update skip locked limit 1)"
+        " select id from wake.run where (state = 'pending' and run_at <= now()"
+        " and not exists (select from wake.paused_trigger p where p.trigger = run.trigger))"
+        " or (state = 'running' and lease_until < now()) order by rank for update skip locked limit 1)"
         " update wake.run r set state = 'running', attempts = attempts + 1, lease_by = %s,"
         " lease_until = now() + make_interval(secs => %s), started_at = coalesce(started_at, clock_timestamp())"
         " from found, wake.activation a where r.id = found.id and a.id = r.activation"
         " returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,"
-        " exists (select 1 from wake.run_step s where s.run = r.id)",
+        " exists (select 1 from wake.run_step s where s.run = r.id), a.batch = r.id",
         (by, LEASE),
     ).fetchone()
     if row is None:
         return None
-    run, activation, agent, trigger, source, depth, event, attempts, begun = row
-    lease = Lease(by, attempts)
-    return Run(RunId(run), activation, agent, trigger, source, depth, json_text.load_event(event), lease, begun)
+    run, activation, agent, trigger, source, depth, event, attempts, begun, batch = row
+    lease, first = Lease(by, attempts), json_text.load_event(event)
+    together = _together(connection, run) if batch else ()
+    return Run(RunId(run), activation, agent, trigger, source, depth, first, lease, begun, together)
+
+
+def _together(connection: Connection, run: str) -> tuple[ContextEvent, ...]:
+    rows = connection.execute(
+        "select event::text from wake.activation where batch = %s and opened_at is not null order by committed_at, id",
+        (run,),
+    ).fetchall()
+    return tuple(json_text.load_event(event) for (event,) in rows)
 
 
 def steps(connection: Connection, run: Run) -> dict[str, Step]:
@@ -125,8 +137,8 @@ def retry_later(connection: Connection, run: Run, reason: str, delay: float) -> 
         connection,
         run,
         "state = 'pending', error = %s, run_at = now() + make_interval(secs => %s),"
-        " lease_by = null, lease_until = null",
-        (reason, delay),
+        " rank = greatest(rank, now() + make_interval(secs => %s)), lease_by = null, lease_until = null",
+        (reason, delay, delay),
     )
 
 
@@ -159,4 +171,7 @@ def _end(connection: Connection, run: Run, state: states.RunState, reason: str) 
 
 
 def _activation_done(connection: Connection, run: Run) -> None:
-    connection.execute("update wake.activation set state = 'done' where id = %s and state = 'open'", (run.activation,))
+    connection.execute(
+        "update wake.activation set state = 'done' where (id = %s or batch = %s) and state = 'open'",
+        (run.activation, run.id),
+    )

@@ -131,10 +131,10 @@ def _became(
     was_true: Literal["before", "after"],
 ) -> Outcome:
     """Whether the condition holds for one image and not for the other; a null counts as not."""
-    this = _of_side(condition, images, now_true)
+    this = of_side(condition, images, now_true)
     if isinstance(this, NotMatched | Null | Failed):
         return this
-    other = _of_side(condition, images, was_true)
+    other = of_side(condition, images, was_true)
     match other:
         case Matched():
             return NotMatched()
@@ -146,7 +146,8 @@ def _became(
             assert_never(other)
 
 
-def _of_side(condition: Condition, images: Images, image: Literal["before", "after"]) -> Outcome:
+def of_side(condition: Condition, images: Images, image: Literal["before", "after"]) -> Outcome:
+    """What a condition of `enter` or `leave` says of one image; no image is no match."""
     side = images.side(image)
     if side is None:
         return NotMatched()

@@ -67,6 +67,8 @@ class Data(msgspec.Struct, frozen=True):
     state: str | None = None
     tables: tuple[str, ...] = ()
     reason: str | None = None
+    steps: tuple[dict[str, Any], ...] = ()
+    """Of a net change that the agent made of several events: `id`, `time` and `changed` of each."""
 
 
 class ContextEvent(msgspec.Struct, frozen=True):

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 import jinja2
 import msgspec
 
-from wakestream import condition_scope, program_actions, program_scopes, program_template
+from wakestream import condition_scope, program_actions, program_scopes, program_template, program_timing
 from wakestream.capture import CapturedTable, Entity, Revision
 from wakestream.condition_scope import Scope
 from wakestream.conditions import Condition
 from wakestream.config import Config, Loaded
 from wakestream.config.document import KeyPath
 from wakestream.config.models import Agent, Model, Trigger
+from wakestream.config.timing import Breaker
 from wakestream.program_actions import CompiledAction, CompiledLookup, TriggerScope
 from wakestream.program_problems import Problems
+from wakestream.program_timing import CompiledTiming
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,12 @@ class CompiledTrigger:
     reads: frozenset[str]
     """Paths within the image that the condition reads: `status`, `flight.status`."""
     agent: CompiledAgent
+    timing: CompiledTiming = CompiledTiming()
+    breaker: Breaker | None = None
+    tables: frozenset[str] = frozenset()
+    """The tables whose rows are in what it watches; a gap in one of them leaves its waits undecided."""
+    root: str = ""
+    """The table whose rows it watches, itself or as an entity's root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,8 @@ class _Subject:
     name: str
     scope: Scope
     blind: str
+    root: str
+    tables: frozenset[str]
 
 
 def compile_program(loaded: Loaded, revisions: Mapping[str, Revision], *, hold: bool = False) -> Program:
@@ -144,13 +154,23 @@ def _trigger(
         problems.add((*path, "fire"), f"fire: {settings.fire} needs the previous row, and {subject.blind}")
         within.blind = ""
     roots = condition_scope.CHANGE_ROOTS if settings.fire == "change" else condition_scope.ENTER_LEAVE_ROOTS
-    where = (*path, "when")
-    condition = problems.condition(where, settings.when, subject.scope, roots, f"fire: {settings.fire}")
+    condition = program_timing.when(path, settings, roots, within)
+    timing = program_timing.compile_timing(path, settings, within)
     agent = _agent(settings.agent, config, templates, within)
-    if condition is None or agent is None or not within.sees(where, condition.reads):
+    if condition is None or timing is None or agent is None or not within.sees((*path, "when"), condition.reads):
         return None
     reads = frozenset(read.partition(".")[2] for read in condition.reads if read.partition(".")[0] == "after")
-    return CompiledTrigger(name, settings, subject.source, subject.name, condition, reads, agent)
+    return CompiledTrigger(
+        *(name, settings, subject.source, subject.name, condition, reads, agent, timing),
+        breaker=_breaker(settings, config),
+        tables=subject.tables,
+        root=subject.root,
+    )
+
+
+def _breaker(settings: Trigger, config: Config) -> Breaker | None:
+    chosen = config.limits.breaker if settings.breaker is None else settings.breaker
+    return None if chosen == "off" else chosen
 
 
 def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], problems: Problems) -> _Subject | None:
@@ -167,7 +187,7 @@ def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], pr
         return None
     if settings.table:
         scope = program_scopes.table_scope(revision.catalogue, revision.capture, label)
-        return _Subject(source, label, scope, _blind(revision, label))
+        return _Subject(source, label, scope, _blind(revision, label), label, frozenset({label}))
     entity = revision.capture.entities.get(settings.entity or "")
     suspended = revision.capture.suspended.get(settings.entity or "")
     if suspended is not None:
@@ -176,7 +196,8 @@ def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], pr
     if entity is None or not _complete(revision, entity):
         problems.add(path, f"the catalogue of `{source}` has no entity `{settings.entity}` yet; run `wake apply`")
         return None
-    return _Subject(source, entity.name, program_scopes.entity_scope(revision.catalogue, revision.capture, entity), "")
+    scope = program_scopes.entity_scope(revision.catalogue, revision.capture, entity)
+    return _Subject(source, entity.name, scope, "", entity.root, frozenset(entity.tables))
 
 
 def _complete(revision: Revision, entity: Entity) -> bool:

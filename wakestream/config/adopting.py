@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wakestream.config.document import KeyPath
-from wakestream.config.models import Config, SlotPolicy, Source
+from wakestream.config.models import Config, SlotPolicy, Source, Trigger
 
 
 def problems(config: Config) -> Iterator[tuple[KeyPath, str]]:
@@ -23,11 +23,23 @@ def problems(config: Config) -> Iterator[tuple[KeyPath, str]]:
             )
     for name, trigger in config.triggers.items():
         source = (trigger.table or "").partition(".")[0]
+        if source in adopted:
+            yield from _without_clock(("triggers", name), source, trigger)
         if source in adopted and not trigger.own_writes:
             yield (
                 ("triggers", name),
                 f"`{source}` adopts a connector, which tells no causes: what this trigger's own actions change would"
                 " fire it too. Write `own_writes: true` when that is right, with a condition that they make untrue",
+            )
+
+
+def _without_clock(path: KeyPath, source: str, trigger: Trigger) -> Iterator[tuple[KeyPath, str]]:
+    for setting in ("hold", "absent", "debounce", "batch"):
+        if getattr(trigger, setting) is not None:
+            yield (
+                (*path, setting),
+                f"`{source}` adopts a connector, whose topics have no clock to wait by: remove `{setting}`, or attach"
+                " the database without `adopt`",
             )
 
 

@@ -9,12 +9,6 @@ from wakestream.config.document import KeyPath
 
 # Path patterns with `*` for any name; what the setting will do, so that the refusal is understood.
 LATER: dict[tuple[str, ...], str] = {
-    ("triggers", "*", "hold"): "conditions that must last",
-    ("triggers", "*", "absent"): "events that did not happen",
-    ("triggers", "*", "debounce"): "bursts that become one decision",
-    ("triggers", "*", "batch"): "one run for many keys",
-    ("triggers", "*", "cooldown"): "a pause after a run",
-    ("triggers", "*", "priority"): "priorities",
     ("triggers", "*", "mode"): "shadow mode",
     ("agents", "*", "mode"): "shadow mode",
     ("agents", "*", "untrusted"): "approval for runs that saw untrusted text",

@@ -10,6 +10,7 @@ from wakestream.config.actions import Action
 from wakestream.config.lookups import Lookup
 from wakestream.config.masking import Mask
 from wakestream.config.sections import Duration, Name, Section, Size
+from wakestream.config.timing import Breaker, Timing
 
 Fire = Literal["enter", "leave", "change"]
 
@@ -145,7 +146,7 @@ class Entity(Section):
     """Bytes that a document may have; a larger one becomes a dead letter."""
 
 
-class Trigger(Section):
+class Trigger(Timing):
     """A condition that activates an agent."""
 
     entity: str | None = None
@@ -160,6 +161,12 @@ class Trigger(Section):
     def _one_subject(self) -> Trigger:
         if (self.entity is None) == (self.table is None):
             raise ValueError("a trigger watches one thing: give `entity` or `table`")
+        return self
+
+    @model_validator(mode="after")
+    def _hold_lasts(self) -> Trigger:
+        if self.hold is not None and self.fire == "change":
+            raise ValueError("`hold` waits for something to last, and a change does not: fire: enter, or fire: leave")
         return self
 
 
@@ -247,6 +254,8 @@ class Limits(Section):
 
     depth: int = Field(default=3, ge=1, le=20)
     """How long a chain change → run → action → change may grow."""
+    breaker: Breaker | Literal["off"] = Breaker(runs=5, within=600.0)
+    """How many runs one key and trigger may have in how long; those beyond are held until a person releases them."""
 
 
 class Config(Section):

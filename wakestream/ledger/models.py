@@ -256,13 +256,81 @@ class Activation(Base):
     reason: Mapped[str | None]
     depth: Mapped[int]
     event: Mapped[dict[str, Any]]
+    """The net change where it waited."""
     committed_at: Mapped[datetime | None]
+    opened_at: Mapped[datetime | None]
+    """The source's time at which it got a run."""
+    batch: Mapped[str | None]
+    """The run that answers it together with others."""
     created_at: Mapped[datetime] = _now()
     __table_args__ = (
         _one_of("state", states.ACTIVATION),
+        Index(
+            "activation_opened_idx", "trigger", "subject", "opened_at", postgresql_where=sql("opened_at is not null")
+        ),
+        Index("activation_batch_idx", "batch", postgresql_where=sql("batch is not null")),
         Index("activation_trigger_idx", "trigger", "created_at"),
         Index("activation_subject_idx", "subject"),
     )
+
+
+class Wait(Base):
+    """A key that waits for something to last, to stay away, or to become quiet; its activation is `held`."""
+
+    __tablename__ = "wait"
+    trigger: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str]
+    partition: Mapped[int]
+    kind: Mapped[str]
+    activation: Mapped[str] = mapped_column(unique=True)
+    due: Mapped[datetime]
+    """By the clock marks of its partition."""
+    until: Mapped[datetime]
+    depth: Mapped[int]
+    last: Mapped[dict[str, Any]]
+    """The latest event of the key."""
+    steps: Mapped[list[Any]]
+    __table_args__ = (
+        _one_of("kind", ("hold", "absent", "debounce")),
+        Index("wait_place_idx", "topic", "partition"),
+    )
+
+
+class Batch(Base):
+    """Activations of one trigger that wait for others with the same value."""
+
+    __tablename__ = "batch"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """The run's, once it is complete."""
+    trigger: Mapped[str]
+    value: Mapped[str]
+    """As JSON."""
+    topic: Mapped[str]
+    due: Mapped[datetime]
+    """By the lowest clock of the topic's partitions."""
+    count: Mapped[int]
+    __table_args__ = (Index("batch_value_key", "trigger", "value", unique=True),)
+
+
+class PausedTrigger(Base):
+    """A trigger that a person has paused: what meets it is suppressed."""
+
+    __tablename__ = "paused_trigger"
+    trigger: Mapped[str] = mapped_column(primary_key=True)
+    who: Mapped[str]
+    reason: Mapped[str]
+    since: Mapped[datetime] = _now()
+
+
+class OpenBreaker(Base):
+    """A key that had too many runs of a trigger: further activations are held until a person releases them."""
+
+    __tablename__ = "open_breaker"
+    trigger: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    since: Mapped[datetime] = _now()
 
 
 class TriggerCount(Base):
@@ -285,9 +353,13 @@ class Run(Base):
     agent: Mapped[str]
     trigger: Mapped[str]
     key: Mapped[dict[str, Any]]
+    subject: Mapped[str | None]
     state: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default="0")
     run_at: Mapped[datetime] = _now()
+    """Not before this."""
+    rank: Mapped[datetime] = _now()
+    """The order in which runs are claimed: priorities and fairness between keys are in it."""
     lease_by: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     error: Mapped[str | None]
@@ -303,7 +375,8 @@ class Run(Base):
     finished_at: Mapped[datetime | None]
     __table_args__ = (
         _one_of("state", states.RUN),
-        Index("run_claim_idx", "run_at", postgresql_where=sql("state in ('pending', 'running')")),
+        Index("run_rank_idx", "rank", postgresql_where=sql("state in ('pending', 'running')")),
+        Index("run_key_idx", "trigger", "subject", "rank", postgresql_where=sql("state = 'pending'")),
         Index("run_activation_idx", "activation"),
     )
 

@@ -95,8 +95,9 @@ def test_it_cannot_be_changed(tmp_path: Path) -> None:
         ("connection: airline_ops", "connection: ops", "wake.yaml:22:5: no connection `ops`; there are: `airline_ops`"),
         (
             "fire: enter",
-            "fire: enter\n    hold: 30s",
-            "wake.yaml:16:5: `hold` (conditions that must last) is not available in this version; remove it",
+            "fire: change\n    hold: 30s",
+            "wake.yaml:12:3: triggers.delayed: `hold` waits for something to last, and a change does not: fire: enter,"
+            " or fire: leave",
         ),
         (
             "bind: {id: key.id}",
