@@ -33,6 +33,19 @@ class Offer:
         name = self.action.choose[choice].key
         return next(element for element in self.choices[choice] if element[name] == key)
 
+    @property
+    def times(self) -> int:
+        """How often it may be proposed: once, or once for each element of a batch that it chooses from."""
+        return max([len(self.keys(choice)) for choice in self._of_batch], default=1)
+
+    def identity(self, arguments: Mapping[str, Any]) -> str:
+        """What two proposals of it may not share."""
+        return json_text.dump([arguments[choice] for choice in self._of_batch])
+
+    @property
+    def _of_batch(self) -> list[str]:
+        return [choice for choice, each in self.action.choose.items() if each.source.text == "batch"]
+
     def keys(self, choice: str) -> list[Any]:
         """The keys that exist."""
         name = self.action.choose[choice].key
@@ -86,7 +99,7 @@ def _elements(choice: CompiledChoice, images: Mapping[str, Any], missing: tuple[
 def schema(offered: Mapping[str, Offer]) -> dict[str, Any]:
     """The JSON Schema of the answer: what can be said is only what exists."""
     items = [_action_schema(name, offer) for name, offer in offered.items()]
-    actions: dict[str, Any] = {"type": "array", "maxItems": len(items)}
+    actions: dict[str, Any] = {"type": "array", "maxItems": sum(offer.times for offer in offered.values())}
     actions["items"] = {"anyOf": items} if items else {"type": "object"}
     reason = {"type": "string", "maxLength": REASON_LENGTH}
     return _object({"reason": reason, "actions": actions})
@@ -122,8 +135,8 @@ def read(content: str, offered: Mapping[str, Offer], answer_schema: dict[str, An
     if errors:
         raise AnswerError(*(_describe(error, value, offered) for error in errors[:ERRORS_TOLD]))
     decision = msgspec.convert(value, Decision)
-    names = [proposal.action for proposal in decision.actions]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    proposed = [(each.action, offered[each.action].identity(each.arguments)) for each in decision.actions]
+    twice = sorted({name for name, same in proposed if proposed.count((name, same)) > 1})
     if twice:
         raise AnswerError(*(f"action {name} is proposed twice; propose it once" for name in twice))
     return decision

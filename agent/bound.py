@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -12,8 +12,8 @@ from wakestream.errors import EventError
 from wakestream.events import Cause, ContextEvent
 
 
-def event_values(event: ContextEvent, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What the expressions of actions and lookups see of an event and the run that answers it."""
+def event_values(event: ContextEvent, run: Mapping[str, Any], together: Sequence[ContextEvent] = ()) -> dict[str, Any]:
+    """What the expressions of actions and lookups see of an event, or of a batch of them, and the run that answers."""
     data = event.data
     return {
         "before": data.before,
@@ -28,6 +28,7 @@ def event_values(event: ContextEvent, run: Mapping[str, Any]) -> dict[str, Any]:
             "time": event.time,
         },
         "run": dict(run),
+        "batch": [each.data.after or each.data.before for each in together],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import jinja2
@@ -30,24 +30,35 @@ def messages(
     lookups: Mapping[str, list[dict[str, Any]]],
     offered: Mapping[str, Offer],
     untrusted: Collection[str],
+    together: Sequence[ContextEvent] = (),
 ) -> list[dict[str, str]]:
     """System and user message. What is the same for every event stands first, so that prompt caches hit.
 
-    `untrusted` are the source's columns whose text comes from outside; the event names its own as well.
+    `untrusted` are the source's columns whose text comes from outside; the events name their own as well. `together`
+    are all events of a batch, of which `event` is the first.
     """
-    names = _Untrusted({*untrusted, *event.data.untrusted})
+    names = _Untrusted({*untrusted, *(path for each in (event, *together) for path in each.data.untrusted)})
     view: dict[str, Any] = {
-        "event": {"id": event.id, "type": event.type, "subject": event.subject, "time": event.time},
-        "key": event.data.key,
-        "before": names.fenced(event.data.before),
-        "after": names.fenced(event.data.after),
-        "changed": list(event.data.changed or ()),
+        **_seen(event, names),
+        "events": [_seen(each, names) for each in together or (event,)],
         "lookups": {name: names.fenced(rows) for name, rows in lookups.items()},
     }
     return [
         {"role": "system", "content": f"{RULES}\n\n{_instructions(agent, view)}"},
         {"role": "user", "content": _facts(view, offered, names, document=agent.settings.document)},
     ]
+
+
+def _seen(event: ContextEvent, names: _Untrusted) -> dict[str, Any]:
+    """One event as templates see it."""
+    head: dict[str, Any] = {"id": event.id, "type": event.type, "subject": event.subject, "time": event.time}
+    return {
+        "event": {**head, "steps": list(event.data.steps)},
+        "key": event.data.key,
+        "before": names.fenced(event.data.before),
+        "after": names.fenced(event.data.after),
+        "changed": list(event.data.changed or ()),
+    }
 
 
 def repair(content: str, problems: tuple[str, ...]) -> list[dict[str, str]]:
@@ -69,18 +80,26 @@ def _instructions(agent: CompiledAgent, view: Mapping[str, Any]) -> str:
 
 def _facts(view: Mapping[str, Any], offered: Mapping[str, Offer], names: _Untrusted, *, document: bool) -> str:
     """What happened, with its document unless the instructions tell it, and what can be done about it."""
-    event = view["event"]
-    lines = [f"Event: {event['type']} {event['subject']} at {event['time']}"]
-    if document:
-        if view["changed"]:
-            lines.append(f"Changed: {', '.join(view['changed'])}")
-        after = view["after"] if view["after"] is not None else {"deleted": view["before"]}
-        listed = {choice.source.text for offer in offered.values() for choice in offer.action.choose.values()}
-        lines.append(f"Now: {json_text.dump(_without(after, listed))}")
+    listed = {choice.source.text for offer in offered.values() for choice in offer.action.choose.values()}
+    lines = list[str]()
+    for seen in view["events"]:
+        lines += _event(seen, listed, document=document and "batch" not in listed)
     lines.append("Actions:" if offered else "Actions: none is possible; answer with an empty list.")
     for name, offer in offered.items():
         lines += _action(name, offer, names)
     return "\n".join(lines)
+
+
+def _event(seen: Mapping[str, Any], listed: Collection[str], *, document: bool) -> list[str]:
+    """What happened to one key, with its document unless that stands elsewhere."""
+    event = seen["event"]
+    lines = [f"Event: {event['type']} {event['subject']} at {event['time']}"]
+    if document:
+        if seen["changed"]:
+            lines.append(f"Changed: {', '.join(seen['changed'])}")
+        after = seen["after"] if seen["after"] is not None else {"deleted": seen["before"]}
+        lines.append(f"Now: {json_text.dump(_without(after, listed))}")
+    return lines
 
 
 def _without(document: dict[str, Any], listed: Collection[str], path: str = "after") -> dict[str, Any]:

@@ -84,11 +84,11 @@ class Runs:
     def _question(self, trigger: CompiledTrigger, run: Run, steps: dict[str, Step]) -> _Question:
         agent, event = trigger.agent, run.event
         identity = {"id": run.id, "activation": run.activation, "agent": run.agent}
-        values = bound.event_values(event, {**identity, "trigger": run.trigger, "depth": run.depth})
+        values = bound.event_values(event, {**identity, "trigger": run.trigger, "depth": run.depth}, run.together)
         found = {name: self._lookup(trigger, run, name, values, steps) for name in agent.lookups}
         offered = answers.offers(agent, values, event.data.missing)
         untrusted = self._program.untrusted.get(run.source, frozenset())
-        messages = prompts.messages(agent, event, found, offered, untrusted)
+        messages = prompts.messages(agent, event, found, offered, untrusted, run.together)
         schema = answers.schema(offered)
         if "prompt" not in steps:
             step = Step("prompt", {"messages": messages, "schema": schema, "model": agent.settings.model})

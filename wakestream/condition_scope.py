@@ -18,7 +18,7 @@ ENTER_LEAVE_ROOTS = frozenset({"after", "key", "now"})
 CHANGE_ROOTS = frozenset(
     {"before", "after", "changed", "op", "key", "cause", "inserted", "updated", "deleted", "now"},
 )
-ACTION_ROOTS = frozenset({"bound", "chosen", "before", "after", "cause", "event", "run"})
+ACTION_ROOTS = frozenset({"bound", "chosen", "batch", "before", "after", "cause", "event", "run"})
 """For `bind`, `approval` and policy; `args` joins them only where the action trusts what the model wrote."""
 TRUSTING_ACTION_ROOTS = ACTION_ROOTS | {"args"}
 
@@ -145,6 +145,12 @@ def trigger_scope(image: Document, key: Document) -> Scope:
 def table_scope(table: Table, *, without: Collection[str] = ()) -> Scope:
     """What the conditions of a trigger on a table see."""
     return trigger_scope(document_of(table, without=without), key_of(table))
+
+
+def together_scope(trigger: Scope) -> Scope:
+    """What the actions of a trigger with `batch` see besides: the rows or documents of all its events."""
+    after = trigger.roots["after"]
+    return Scope({**trigger.roots, "batch": ListOf(after)}) if isinstance(after, Document) else trigger
 
 
 def action_scope(trigger: Scope, *, bound: Mapping[str, Node], chosen: Mapping[str, Document]) -> Scope:

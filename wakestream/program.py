@@ -156,6 +156,8 @@ def _trigger(
     roots = condition_scope.CHANGE_ROOTS if settings.fire == "change" else condition_scope.ENTER_LEAVE_ROOTS
     condition = program_timing.when(path, settings, roots, within)
     timing = program_timing.compile_timing(path, settings, within)
+    if settings.batch is not None:
+        within.scope = condition_scope.together_scope(within.scope)
     agent = _agent(settings.agent, config, templates, within)
     if condition is None or timing is None or agent is None or not within.sees((*path, "when"), condition.reads):
         return None
