@@ -29,6 +29,10 @@ ANSWERS = Counter("wakestream_agent_answers", "Answers of models", ("model",), r
 ANSWER_SECONDS = Counter("wakestream_agent_answer_seconds", "Time that they took", ("model",), registry=REGISTRY)
 TOKENS = Counter("wakestream_agent_tokens", "Tokens of prompts and answers", ("model", "way"), registry=REGISTRY)
 ACTIONS = Counter("wakestream_agent_actions", "Attempts at actions, by state", ("action", "state"), registry=REGISTRY)
+BUDGETS = Counter(
+    "wakestream_agent_budgets", "Budgets that came to their end, and runs that they held back",
+    ("budget", "outcome"), registry=REGISTRY,
+)  # fmt: skip
 OPEN_RUNS = Gauge("wakestream_ledger_runs", "Runs of all agents that want a worker", ("state",), registry=REGISTRY)
 OPEN_ACTIONS = Gauge(
     "wakestream_ledger_actions", "Actions of all agents that wait or are under way", ("state",), registry=REGISTRY
@@ -39,7 +43,12 @@ _RUNS: tuple[states.RunState, ...] = ("pending", "running")
 _ACTIONS: tuple[states.ActionState, ...] = ("awaiting_approval", "approved", "executing", "unknown")
 
 # By the indexes of those states: what is over is never counted.
-_COUNT_RUNS = "select state, count(*) from wake.run where state in ('pending', 'running') group by 1"
+_COUNT_RUNS = (
+    "select state, sum(number)::bigint from ("
+    " select state, count(*) as number from wake.run where (state = 'pending' and budget is null) or state = 'running'"
+    " group by 1 union all"
+    " select 'pending', count(*) from wake.run where state = 'pending' and budget is not null) counted group by 1"
+)
 _COUNT_ACTIONS = "select state, count(*) from wake.action where state = any(%s) group by 1"
 
 

@@ -29,6 +29,17 @@ class ModelRefusedError(EventError):
     """The server understood and refuses: the key, the model's name or the request is wrong. Asking again is no use."""
 
 
+class ModelBusyError(TransientError):
+    """The server says when it may be asked again: until then nobody is to ask it.
+
+    Raise `TransientError` instead when it does not say.
+    """
+
+    def __init__(self, message: str, after_s: float) -> None:
+        self.after_s = after_s
+        super().__init__(message, retry_after_s=after_s)
+
+
 class Request(msgspec.Struct, frozen=True):
     """What is asked: the messages, and the schema that the answer must fit."""
 
@@ -70,17 +81,20 @@ class ModelClient:
         """The model's answer, whatever it is worth.
 
         Tries again on passing trouble as often as the configuration says. Raises `TransientError` when that was in
-        vain or the process ends, `ModelRefusedError` when asking again is no use.
+        vain or the process ends, `ModelBusyError` when the server says how long to wait, which no worker waits for,
+        `ModelRefusedError` when asking again is no use.
         """
         failures = 0
         while True:
             try:
                 return self._ask(request)
+            except ModelBusyError:
+                raise
             except TransientError as error:
                 failures += 1
                 if failures > self._settings.retries:
                     raise
-                delay = error.retry_after_s or backoff.pause(failures)
+                delay = backoff.pause(failures)
                 logger.info("The model is asked again in %.1f s: %s", delay, error, extra={"action": "model_retry"})
                 if stop.wait(delay):
                     raise
@@ -136,7 +150,8 @@ def convert(error: openai.OpenAIError) -> WakeError:
             return TransientError(f"the model's server sent no completion: {text}")
         case openai.APIStatusError() if error.status_code >= 500 or error.status_code in _RETRIED_STATUSES:
             message = f"the model's server answers {error.status_code}: {text}"
-            return TransientError(message, retry_after_s=_retry_after(error.response.headers))
+            after = _retry_after(error.response.headers)
+            return ModelBusyError(message, after) if after else TransientError(message)
         case openai.APIStatusError():
             return ModelRefusedError(f"the model's server answers {error.status_code}", detail=text)
         case openai.APIError() | openai.WebSocketConnectionClosedError() | openai.WebSocketQueueFullError():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, LiteralString, NewType
 
 import msgspec
 
-from agent import json_text
+from agent import budgets, json_text, model_limits
+from agent.budgets import Charge
 from agent.database import Connection
 from agent.leases import LEASE, Lease, LeaseLostError
+from agent.model_limits import Permit
 from wakestream import settling, states
 from wakestream.events import ContextEvent
 
@@ -16,6 +19,12 @@ RunId = NewType("RunId", str)
 
 OPEN_QUESTIONS = ("awaiting_approval", "unknown")
 """Actions for which a run waits."""
+
+ALIKE = 1000
+"""How many runs are put off at once."""
+
+NEWCOMER = timedelta(milliseconds=50)
+"""How long after a window's begin a run is tried that has only just come: after those that have waited before."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -31,8 +40,18 @@ class Run(msgspec.Struct, frozen=True):
     lease: Lease
     begun: bool
     """It has steps from an earlier attempt."""
+    program: str | None = None
+    """The digest of the program that it began with."""
+    admitted: bool = False
+    """Its budgets have counted it."""
+    let_go: bool = False
+    """A person said that it may go on although a budget is spent."""
     together: tuple[ContextEvent, ...] = ()
     """Of a batch, every event, in the order of their commits; `event` is the first one."""
+    waited: bool = False
+    """It was put off before."""
+    charges: tuple[Charge, ...] = ()
+    """The budgets that count it."""
 
     def log_context(self) -> dict[str, Any]:
         """For `extra` of a log line."""
@@ -51,28 +70,43 @@ class Step(msgspec.Struct, frozen=True):
     ms: float = 0.0
     cost: float = 0.0
     model: str | None = None
+    permit: Permit = Permit()
+    """What the call held."""
+
+
+CLAIM: LiteralString = """
+with waited as (
+    select id from wake.run where state = 'pending' and budget is not null and run_at <= now()
+    and not exists (select from wake.paused_trigger p where p.trigger = run.trigger)
+    order by run_at for update skip locked limit 1
+), next as (
+    select id from wake.run where not exists (select from waited)
+    and ((state = 'pending' and budget is null and run_at <= now()
+        and not exists (select from wake.paused_trigger p where p.trigger = run.trigger))
+        or (state = 'running' and lease_until < now()))
+    order by rank for update skip locked limit 1
+), found as (select id from waited union all select id from next)
+update wake.run r set state = 'running', attempts = attempts + 1, lease_by = %(by)s, budget = null, calling = null,
+    lease_until = now() + make_interval(secs => %(lease)s), started_at = coalesce(started_at, clock_timestamp())
+from found, wake.activation a where r.id = found.id and a.id = r.activation
+returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,
+    exists (select from wake.run_step s where s.run = r.id and s.step not like '%%/%%'),
+    r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch = r.id
+"""
+"""What has waited for a budget or a model comes first: its turn was before."""
 
 
 def claim(connection: Connection, by: str) -> Run | None:
     """Take the run whose turn it is: a pending one, or one whose worker let its lease run out."""
-    row = connection.execute(
-        "with found as ("
-        " select id from wake.run where (state = 'pending' and run_at <= now()"
-        " and not exists (select from wake.paused_trigger p where p.trigger = run.trigger))"
-        " or (state = 'running' and lease_until < now()) order by rank for update skip locked limit 1)"
-        " update wake.run r set state = 'running', attempts = attempts + 1, lease_by = %s,"
-        " lease_until = now() + make_interval(secs => %s), started_at = coalesce(started_at, clock_timestamp())"
-        " from found, wake.activation a where r.id = found.id and a.id = r.activation"
-        " returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,"
-        " exists (select 1 from wake.run_step s where s.run = r.id), a.batch = r.id",
-        (by, LEASE),
-    ).fetchone()
+    row = connection.execute(CLAIM, {"by": by, "lease": LEASE}).fetchone()
     if row is None:
         return None
-    run, activation, agent, trigger, source, depth, event, attempts, begun, batch = row
+    run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch = row
+    program, admitted, let_go, waited = rest
     lease, first = Lease(by, attempts), json_text.load_event(event)
     together = _together(connection, run) if batch else ()
-    return Run(RunId(run), activation, agent, trigger, source, depth, first, lease, begun, together)
+    origin = (RunId(run), activation, agent, trigger, source, depth, first, lease, begun)
+    return Run(*origin, program=program, admitted=admitted, let_go=let_go, waited=waited, together=together)
 
 
 def _together(connection: Connection, run: str) -> tuple[ContextEvent, ...]:
@@ -95,14 +129,17 @@ def steps(connection: Connection, run: Run) -> dict[str, Step]:
 
 
 def store_step(connection: Connection, run: Run, step: Step) -> None:
-    """Store a step, and on the run what it took."""
+    """Store a step, and on the run and its budgets what it took."""
     fence(
         connection,
         run,
         "tokens_in = tokens_in + %s, tokens_out = tokens_out + %s, cost = cost + %s, model_ms = model_ms + %s,"
-        " model = coalesce(%s, model)",
-        (step.tokens_in, step.tokens_out, step.cost, step.ms if step.model else 0.0, step.model),
+        " model = coalesce(%s, model), config_digest = coalesce(%s, config_digest), calling = null",
+        (step.tokens_in, step.tokens_out, step.cost, step.ms if step.model else 0.0, step.model, run.program),
     )
+    if step.permit.place:
+        model_limits.leave(connection, step.permit.place)
+    budgets.add(connection, run.charges + step.permit.charges, step.tokens_in + step.tokens_out, step.cost)
     connection.execute(
         "insert into wake.run_step (run, step, request, response, error, tokens_in, tokens_out, ms)"
         " values (%s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s) on conflict do nothing",
@@ -126,9 +163,51 @@ def fail(connection: Connection, run: Run, reason: str) -> None:
     _activation_done(connection, run)
 
 
-def park(connection: Connection, run: Run, reason: str) -> None:
-    """It was tried as often as allowed; a person may say to try again."""
-    _end(connection, run, "parked", reason)
+def park(connection: Connection, run: Run, reason: str, *, waits_for: str | None = None) -> None:
+    """It was tried as often as allowed, or waits for a budget: a person may say to try again."""
+    assignments = (
+        "state = 'parked', error = %s, budget = %s, finished_at = clock_timestamp(),"
+        " lease_by = null, lease_until = null"
+    )
+    fence(connection, run, assignments, (reason, waits_for))
+
+
+def cancel(connection: Connection, run: Run, reason: str) -> None:
+    """It is not to be; its activation says why."""
+    _end(connection, run, "cancelled", reason)
+    connection.execute(
+        "update wake.activation set state = 'done', reason = %s where id = %s and state = 'open'",
+        (reason, run.activation),
+    )
+
+
+def admitted(connection: Connection, run: Run) -> None:
+    """Its budgets have counted it."""
+    fence(connection, run, "admitted_at = clock_timestamp()", ())
+
+
+def put_off(connection: Connection, run: Run, reason: str, *, until: datetime, waits_for: str) -> None:
+    """Not now, which is no fault of the run's: the attempt does not count."""
+    fence(
+        connection,
+        run,
+        "state = 'pending', error = %s, run_at = %s, budget = %s, attempts = greatest(attempts - 1, 0),"
+        " started_at = case when admitted_at is not null then started_at end, lease_by = null, lease_until = null",
+        (reason, until if run.waited else until + NEWCOMER, waits_for),
+    )
+
+
+def put_off_alike(connection: Connection, reason: str, *, until: datetime, waits_for: str) -> None:
+    """Put off others that wait for the same, in their order and without claiming each of them."""
+    connection.execute(
+        "with found as ("
+        " select id, run_at, created_at from wake.run where state = 'pending' and budget = %(key)s and run_at <= now()"
+        " order by run_at for update skip locked limit %(many)s),"
+        " turn as (select id, row_number() over (order by run_at, created_at) as number from found)"
+        " update wake.run r set error = %(reason)s, run_at = %(until)s + turn.number * interval '1 microsecond'"
+        " from turn where r.id = turn.id",
+        {"key": waits_for, "many": ALIKE, "reason": reason, "until": until},
+    )
 
 
 def retry_later(connection: Connection, run: Run, reason: str, delay: float) -> None:

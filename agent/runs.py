@@ -11,6 +11,7 @@ from typing import Any
 from agent import action_store, answers, bound, measures, prompts, proposals, run_store
 from agent.answers import AnswerError, Decision, Offer
 from agent.database import Ledger
+from agent.gate import Gate
 from agent.keeping import keep
 from agent.lookups import Lookups
 from agent.model_client import Answer, ModelClient, Request
@@ -55,6 +56,7 @@ class Runs:
         self._models = models
         self._lookups = lookups
         self._stop = stop
+        self._gate = Gate(ledger)
 
     def take_up(self, program: Program) -> None:
         """Work under another program from the next run on."""
@@ -72,6 +74,7 @@ class Runs:
             raise EventError(f"the configuration has no trigger `{run.trigger}` any more")
         if run.lease.attempt > trigger.agent.settings.attempts + CRASHES:
             raise EventError(f"its worker ended {run.lease.attempt} times before the run did; see the agent's log")
+        run = self._gate.admit(trigger, run, self._program.digest)
         steps = self._steps(run) if run.begun else {}
         question = self._question(trigger, run, steps)
         decision = self._decide(trigger, run, question, steps)
@@ -135,8 +138,10 @@ class Runs:
         self, trigger: CompiledTrigger, run: Run, request: Request, number: int, offered: Mapping[str, Offer]
     ) -> str:
         """One answer, stored before anything is made of it."""
-        reach("agent.5.before_model")
-        answer = self._models[trigger.agent.settings.model].ask(request, self._stop)
+        name = trigger.agent.settings.model
+        with self._gate.call(run, name, trigger.agent.model) as permit:
+            reach("agent.5.before_model")
+            answer = self._models[name].ask(request, self._stop)
         measures.answered(trigger.agent.settings.model, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
         reach("agent.5.after_model")
         wrong = _what_is_wrong(answer, offered, request.answer_schema)
@@ -147,7 +152,7 @@ class Runs:
             {"model": answer.model, "messages": told},
             {"content": answer.content, "finish": answer.finish},
             wrong,
-            *(answer.tokens_in, answer.tokens_out, answer.ms, answer.cost, answer.model),
+            *(answer.tokens_in, answer.tokens_out, answer.ms, answer.cost, answer.model, permit),
         )
         failure = f"the model's answer breaks the schema, repaired once: {wrong}" if wrong and last else None
         self._store(run, step, failure)

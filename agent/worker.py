@@ -11,9 +11,11 @@ from agent.actions import Actions
 from agent.backoff import Backoff
 from agent.bell import Bell
 from agent.database import Ledger
+from agent.gate import HeldBackError
 from agent.leases import Holdings, LeaseLostError
 from agent.run_store import Run
 from agent.runs import DecidedAgainstError, Runs
+from wakestream.config.budgets import Over
 from wakestream.errors import EventError, TransientError
 from wakestream.failpoint import reach
 from wakestream.program import Program
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 POLL = 1.0  # seconds; what the bell does not tell, the clock does
 FIRST_PAUSE = 1.0  # seconds
 LONGEST_PAUSE = 60.0  # seconds
+
+HELD_BACK: dict[Over, str] = {"queue": "put off", "approve": "parked", "drop": "dropped"}
 
 
 class Worker:
@@ -96,6 +100,10 @@ class Worker:
         try:
             self._runs.execute(run)
             measures.RUNS.labels(run.trigger, "decided").inc()
+        except HeldBackError as error:
+            measures.RUNS.labels(run.trigger, HELD_BACK[error.over]).inc()
+            extra = {"action": "run_held_back", "run": run.log_context()}
+            logger.info("Run %s is %s: %s", run.id, HELD_BACK[error.over], error, extra=extra)
         except DecidedAgainstError as error:
             self._log_failed(run, error)
         except EventError as error:

@@ -55,8 +55,11 @@ class Operations:
             who = operators.authenticate(session, self._token)
             run = finding.by_id(session, Run, run_id, lock=True)
             was = cast("states.RunState", run.state)
-            if "pending" not in states.RUN_MOVES[was] or was == "running":
+            queued = was == "pending" and run.budget is not None
+            if not queued and ("pending" not in states.RUN_MOVES[was] or was == "running"):
                 raise RefusedError(f"run `{run_id}` is {was}; only a failed or parked one can be retried")
+            if run.budget is not None:
+                run.let_go_by, run.budget = who.name, None
             if was == "failed":
                 _set_aside_steps(session, run_id)
                 run.decision = None

@@ -18,6 +18,7 @@ from wakestream.config.document import KeyPath
 from wakestream.config.models import Agent, Model, Trigger
 from wakestream.config.timing import Breaker
 from wakestream.program_actions import CompiledAction, CompiledLookup, TriggerScope
+from wakestream.program_budgets import CompiledBudget, compile_budgets
 from wakestream.program_problems import Problems
 from wakestream.program_timing import CompiledTiming
 
@@ -54,6 +55,8 @@ class CompiledTrigger:
     """The tables whose rows are in what it watches; a gap in one of them leaves its waits undecided."""
     root: str = ""
     """The table whose rows it watches, itself or as an entity's root."""
+    budgets: tuple[CompiledBudget, ...] = ()
+    """Its own and its agent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ def _trigger(
         breaker=_breaker(settings, config),
         tables=subject.tables,
         root=subject.root,
+        budgets=compile_budgets(config, name, within),
     )
 
 

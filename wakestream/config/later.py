@@ -13,7 +13,6 @@ LATER: dict[tuple[str, ...], str] = {
     ("agents", "*", "mode"): "shadow mode",
     ("agents", "*", "untrusted"): "approval for runs that saw untrusted text",
     ("agents", "*", "steps"): "questions that the model asks",
-    ("agents", "*", "budget"): "budgets",
     ("actions", "*", "undo"): "undo",
     ("actions", "*", "fence"): "stale-decision fences",
     ("actions", "*", "on_stale"): "stale-decision fences",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from wakestream.config.actions import Action
+from wakestream.config.budgets import Budget, Rate
 from wakestream.config.lookups import Lookup
 from wakestream.config.masking import Mask
 from wakestream.config.sections import Duration, Name, Section, Size
@@ -156,6 +157,8 @@ class Trigger(Timing):
     agent: str
     own_writes: bool = False
     on_snapshot: Literal["never", "changed"] = "never"
+    budget: tuple[Budget, ...] = ()
+    """What its runs may spend."""
 
     @model_validator(mode="after")
     def _one_subject(self) -> Trigger:
@@ -181,6 +184,8 @@ class Agent(Section):
     """Show the event's document whole below the instructions; `false` where these tell the facts themselves."""
     attempts: int = Field(default=5, ge=1, le=100)
     """How often a run is tried before it is parked."""
+    budget: tuple[Budget, ...] = ()
+    """What its runs may spend, whatever woke them."""
 
 
 class Price(Section):
@@ -203,6 +208,9 @@ class Model(Section):
     retries: int = Field(default=4, ge=0, le=20)
     """Further attempts within one run after 429, 5xx, a time-out or a refused connection."""
     price: Price = Price()
+    concurrency: int | None = Field(default=None, ge=1)
+    """How many calls may be under way at once, over all processes."""
+    rate: Rate | None = None
 
     @model_validator(mode="after")
     def _reachable(self) -> Model:

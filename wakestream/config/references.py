@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from wakestream.config import adopting
+from wakestream.config import adopting, spending
 from wakestream.config.actions import SqlAction
 from wakestream.config.document import KeyPath
 from wakestream.config.models import Config
@@ -19,6 +19,7 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _triggers(config)
     yield from _agents(config)
     yield from _actions(config)
+    yield from spending.problems(config)
     for name, lookup in config.lookups.items():
         yield from _known(("lookups", name, "source"), "source", lookup.source, config.sources)
         if config.ledger.lookups is None:

@@ -271,6 +271,11 @@ class Activation(Base):
         Index("activation_batch_idx", "batch", postgresql_where=sql("batch is not null")),
         Index("activation_trigger_idx", "trigger", "created_at"),
         Index("activation_subject_idx", "subject"),
+        Index(
+            "activation_cause_idx",
+            sql("(event #>> '{data,cause,action}')"),
+            postgresql_where=sql("(event #>> '{data,cause,action}') is not null"),
+        ),
     )
 
 
@@ -370,14 +375,30 @@ class Run(Base):
     cost: Mapped[float] = mapped_column(server_default="0")
     model_ms: Mapped[float] = mapped_column(server_default="0")
     config_digest: Mapped[str | None]
+    """The program that it began with, which it also ends with."""
+    admitted_at: Mapped[datetime | None]
+    """When its budgets counted it, which they do once."""
+    budget: Mapped[str | None]
+    """The spent budget that it waits for."""
+    let_go_by: Mapped[str | None]
+    """Who said that it may go on although a budget is spent."""
+    calling: Mapped[str | None]
+    """The model that it asks now, where calls of it are limited."""
     created_at: Mapped[datetime] = _now()
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     __table_args__ = (
         _one_of("state", states.RUN),
-        Index("run_rank_idx", "rank", postgresql_where=sql("state in ('pending', 'running')")),
+        Index(
+            "run_rank_idx",
+            "rank",
+            postgresql_where=sql("(state = 'pending' and budget is null) or state = 'running'"),
+        ),
         Index("run_key_idx", "trigger", "subject", "rank", postgresql_where=sql("state = 'pending'")),
         Index("run_activation_idx", "activation"),
+        Index("run_waiting_idx", "run_at", postgresql_where=sql("state = 'pending' and budget is not null")),
+        Index("run_budget_idx", "budget", "run_at", postgresql_where=sql("state = 'pending' and budget is not null")),
+        Index("run_calling_idx", "calling", postgresql_where=sql("calling is not null")),
     )
 
 
@@ -435,6 +456,56 @@ class Action(Base):
         Index("action_claim_idx", "run_at", postgresql_where=sql("state in ('approved', 'executing')")),
         Index("action_state_idx", "state", "created_at"),
     )
+
+
+class Spend(Base):
+    """What was spent of a budget, or of a model's rate, in one window of time."""
+
+    __tablename__ = "spend"
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    """The budget: `trigger disrupted: runs per hour by after.tenant`."""
+    by_value: Mapped[str] = mapped_column(primary_key=True)
+    """What its `by` gave; empty without one."""
+    window_start: Mapped[datetime] = mapped_column(primary_key=True)
+    window_end: Mapped[datetime] = mapped_column(index=True)
+    spent: Mapped[float]
+    quota: Mapped[float]
+    warned_at: Mapped[datetime | None]
+    """When operators were told that it comes to its end."""
+    exhausted_at: Mapped[datetime | None]
+    """When the first run was held back by it."""
+
+
+class ModelPause(Base):
+    """A model that is not asked before a moment, by any process; its row is also what limits of the model lock."""
+
+    __tablename__ = "model_pause"
+    model: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[datetime | None]
+    reason: Mapped[str | None]
+
+
+class StoredProgram(Base):
+    """What runs that began under it need to end under it: the file's parts without any secret."""
+
+    __tablename__ = "program"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    parts: Mapped[dict[str, Any]]
+    prompts: Mapped[dict[str, Any]]
+    revisions: Mapped[dict[str, Any]]
+    """By source, the id of the revision."""
+    made_at: Mapped[datetime] = _now()
+
+
+class Notice(Base):
+    """Something that the agent tells operators once."""
+
+    __tablename__ = "notice"
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=sql("clock_timestamp()"), index=True)
+    kind: Mapped[str]
+    about: Mapped[str]
+    text: Mapped[str]
 
 
 class Operator(Base):

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from agent import model_client, testing
-from agent.model_client import ModelClient, ModelRefusedError, Request
+from agent.model_client import ModelBusyError, ModelClient, ModelRefusedError, Request
 from agent.testing import Garbage, Hang, Reaction, Say, ScriptedModel, Status
 from wakestream.config.models import Model, Price
 from wakestream.errors import ConfigurationError, TransientError
@@ -64,16 +64,22 @@ def test_passing_trouble_is_tried_again(server: ScriptedModel, stop: threading.E
     assert len(server.seen) == 2
 
 
-def test_the_server_says_how_long_to_wait(
-    server: ScriptedModel, stop: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[float | None] = []
-    monkeypatch.setattr(stop, "wait", lambda timeout=None: waited.append(timeout))
-    script(server, Status(429, {"retry-after": "7"}), Status(500), Say("yes"))
+def test_pauses_grow(server: ScriptedModel, stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(stop, "wait", waited.append)
+    script(server, Status(500), Status(429), Say("yes"))
     assert client(server).ask(ASK, stop).content == "yes"
-    assert waited[0] == 7.0
-    assert waited[1] is not None
+    assert 0.4 <= waited[0] <= 0.5
     assert 0.8 <= waited[1] <= 1.0
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_nobody_waits_for_as_long_as_the_server_says(server: ScriptedModel, stop: threading.Event, code: int) -> None:
+    script(server, Status(code, {"retry-after": "7"}))
+    with pytest.raises(ModelBusyError, match=str(code)) as caught:
+        client(server).ask(ASK, stop)
+    assert caught.value.after_s == 7.0
+    assert len(server.seen) == 1
 
 
 def test_it_is_tried_as_often_as_configured(server: ScriptedModel, stop: threading.Event) -> None:

@@ -204,8 +204,9 @@ def test_the_pause_is_kept(make_world: MakeWorld) -> None:
     answer(world, Status(429, {"retry-after": "200"}))
     world.feed(disruption())
     assert world.work() == 1
-    ((pause,),) = world.rows("select extract(epoch from run_at - now())::float from wake.run")
-    assert 150 < pause <= 200
+    ((pause, attempts),) = world.rows("select extract(epoch from run_at - now())::float, attempts from wake.run")
+    assert 150 < pause <= 201
+    assert attempts == 0
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404])
