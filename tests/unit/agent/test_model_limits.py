@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from agent import testing
+from agent.bell import Bell
+from agent.database import Ledger
+from agent.leases import Holdings
+from agent.runs import Runs
+from agent.testing import Status
+from agent.worker import Worker
+from tests.unit.agent.airline import disruption
+from tests.unit.agent.conftest import MakeWorld, World
+
+NOTHING = testing.SCRIPTS["decide_none"]
+
+
+def limited(limits: str) -> tuple[str, str]:
+    return "name: scripted,", f"name: scripted, {limits},"
+
+
+def disrupt(world: World, count: int) -> None:
+    world.model.script = NOTHING
+    world.feed(*(disruption(number) for number in range(1, count + 1)))
+
+
+def counts(world: World) -> dict[str, int]:
+    return dict(world.rows("select state, count(*) from wake.run group by 1"))
+
+
+def another(world: World) -> tuple[Worker, Ledger]:
+    """A worker as if of another process."""
+    own = Ledger(world.databases.ledger, "another")
+    runs = Runs(world.program, own, world.models, world.lookups, world.stop)
+    return Worker(world.program, own, Holdings(), Bell(), runs, world.actions), own
+
+
+def test_requests_wait_for_the_next_window(make_world: MakeWorld) -> None:
+    world = make_world(limited("rate: {requests: 2, per: day}"))
+    disrupt(world, 5)
+    world.work()
+    assert counts(world) == {"succeeded": 2, "pending": 3}
+    assert len(world.model.seen) == 2
+    waiting = world.rows("select distinct budget, attempts from wake.run where state = 'pending'")
+    assert waiting == [("model default: requests per day", 0)]
+    assert world.rows("select 1 from wake.notice") == [], "a rate is there to be reached"
+
+
+def test_tokens_are_counted_with_the_answer(make_world: MakeWorld) -> None:
+    world = make_world(limited("rate: {tokens: 200, per: day}"))
+    disrupt(world, 4)
+    world.work()
+    assert counts(world) == {"succeeded": 2, "pending": 2}
+    assert world.rows("select scope, spent from wake.spend") == [("model default: tokens per day", 240.0)]
+
+
+def test_no_more_calls_at_once_than_allowed(make_world: MakeWorld) -> None:
+    """While one worker's call is under way another one finds no place, does other things, and is woken for its run."""
+    world = make_world(limited("concurrency: 1"))
+    disrupt(world, 3)
+    asked, answer = threading.Event(), threading.Event()
+
+    def hold(_request: dict[str, object]) -> testing.Reaction:
+        asked.set()
+        answer.wait(30)
+        return testing.decision()
+
+    world.model.script = hold
+    first = threading.Thread(target=world.worker.work, args=(world.stop,))
+    first.start()
+    assert asked.wait(30)
+    other, own = another(world)
+    while other.work(world.stop):
+        pass
+    assert len(world.model.seen) == 1
+    assert world.rows("select budget, count(*) from wake.run where state = 'pending' group by 1") == [
+        ("model default: concurrency", 2)
+    ]
+    answer.set()
+    first.join(30)
+    assert world.rows("select count(*) from wake.run where state = 'pending' and run_at <= now()") == [(1,)]
+    while other.work(world.stop):
+        pass
+    own.close()
+    assert counts(world) == {"succeeded": 3}
+    assert world.rows("select count(*) from wake.run where calling is not null") == [(0,)]
+
+
+def test_the_place_of_a_dead_worker_is_free(make_world: MakeWorld) -> None:
+    world = make_world(limited("concurrency: 1"))
+    disrupt(world, 2)
+    world.rows(
+        "update wake.run set state = 'running', lease_by = 'dead', lease_until = now() + interval '1 hour',"
+        " calling = 'default' where key->>'id' = '1' returning 1"
+    )
+    world.work()
+    assert counts(world) == {"running": 1, "pending": 1}
+    world.rows("update wake.run set lease_until = now() - interval '1 second' where lease_by = 'dead' returning 1")
+    world.rows("update wake.run set run_at = now() where state = 'pending' returning 1")
+    world.work()
+    assert counts(world) == {"succeeded": 2}
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_pause_is_everybodys(make_world: MakeWorld, code: int) -> None:
+    world = make_world()
+    disrupt(world, 3)
+    world.model.script = lambda _: Status(code, {"retry-after": "120"})
+    world.worker.work(world.stop)
+    other, own = another(world)
+    while other.work(world.stop):
+        pass
+    assert len(world.model.seen) == 1
+    assert world.rows("select distinct budget, attempts from wake.run") == [("model default: paused", 0)]
+    assert [row[0] for row in world.rows("select kind from wake.notice")] == ["model_paused"]
+    world.rows("update wake.model_pause set until = now() returning 1")
+    world.rows("update wake.run set run_at = now() returning 1")
+    world.model.script = NOTHING
+    while other.work(world.stop):
+        pass
+    own.close()
+    assert counts(world) == {"succeeded": 3}
