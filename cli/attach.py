@@ -97,7 +97,7 @@ def _print_status(found: list[SourceStatus], *, as_json: bool) -> None:
         for source in found:
             print(msgspec.json.encode(source).decode(), flush=True)
         return
-    from cli import output
+    from cli import output, spending
 
     for source in found:
         word = "well" if source.ok else "NOT WELL"
@@ -111,6 +111,8 @@ def _print_status(found: list[SourceStatus], *, as_json: bool) -> None:
         if source.ledger and source.ledger.guard:
             note = source.ledger.guard
             print(f"  guard, {output.ago(note.at)}: {note.what}: {note.detail}")
+    if found and found[0].spending is not None:
+        spending.tell(found[0].spending)
     sys.stdout.flush()
 
 

@@ -9,6 +9,7 @@ import msgspec
 from connectors.hops import Hop
 from connectors.ledger_status import InLedger
 from connectors.slot import Slot
+from connectors.spending import Spending
 
 BEHIND = 30.0  # seconds until somebody should look
 
@@ -64,6 +65,8 @@ class SourceStatus(msgspec.Struct, frozen=True):
     ledger: InLedger | None
     hops: tuple[Hop, ...] = ()
     """To the change log, to the context, to the agent."""
+    spending: Spending | None = None
+    """Of all sources together, the same with each."""
 
 
 def healthy(found: list[SourceStatus]) -> bool:

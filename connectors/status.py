@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TypeVar
 
+import msgspec
 from confluent_kafka import Consumer
 
-from connectors import databases, hops, ledger_status, slot
+from connectors import databases, hops, ledger_status, slot, spending
 from connectors.adopted_status import AdoptedLook
 from connectors.connect import Connect, ConnectorMissing, telling_line
 from connectors.health import BEHIND, Check, ConnectorState, PartitionLag, SourceStatus, TaskState, healthy
 from connectors.hops import AtSource, Hop, Meter
 from connectors.ledger_status import InLedger
 from connectors.slot import Slot
+from connectors.spending import Spending
 from wakestream import kafka, ledger, topics
 from wakestream.config import Loaded, reveal
 from wakestream.errors import WakeError
@@ -52,7 +54,19 @@ def status(loaded: Loaded, meter: Meter | None = None, *, over_s: float = 0.0) -
             for each in looks:
                 each.count()
             time.sleep(over_s)
-        return [each.at_everything() for each in looks]
+        spent = _spending(loaded)
+        return [msgspec.structs.replace(each.at_everything(), spending=spent) for each in looks]
+
+
+def _spending(loaded: Loaded) -> Spending | None:
+    """None where the ledger does not answer, which a check of each source tells."""
+    url = reveal(loaded.config.ledger.url)
+    try:
+        ledger.require_current(url)
+        with ledger.connect(url, name="status", autocommit=True) as connection, databases.asking("the ledger"):
+            return spending.read(connection, loaded.config)
+    except WakeError:
+        return None
 
 
 class _Look:

@@ -24,6 +24,12 @@ class CompiledBudget:
     by: Expression | None
 
 
+def scope_of(owner: str, budget: Budget) -> str:
+    """What a budget of `trigger disrupted` or `agent rebooker` is called."""
+    scope = f"{owner}: {budget.quantity} per {budget.per}"
+    return scope if budget.by is None else f"{scope} by {budget.by}"
+
+
 def compile_budgets(config: Config, trigger: str, within: TriggerScope) -> tuple[CompiledBudget, ...]:
     """The budgets of a trigger and its agent, in a fixed order; those with problems are left out and noted."""
     agent = config.triggers[trigger].agent
@@ -40,9 +46,8 @@ def compile_budgets(config: Config, trigger: str, within: TriggerScope) -> tuple
 
 
 def _compile(path: KeyPath, owner: str, budget: Budget, within: TriggerScope) -> CompiledBudget | None:
-    scope = f"{owner}: {budget.quantity} per {budget.per}"
     if budget.by is None:
-        return CompiledBudget(scope, budget, None)
+        return CompiledBudget(scope_of(owner, budget), budget, None)
     seen = condition_scope.action_scope(within.scope, bound={}, chosen={})
     by = within.expression((*path, "by"), budget.by, seen, BY_ROOTS, "a budget's by")
-    return by and CompiledBudget(f"{scope} by {budget.by}", budget, by)
+    return by and CompiledBudget(scope_of(owner, budget), budget, by)

@@ -60,7 +60,10 @@ def upgrade() -> None:
         op.add_column("run", sa.Column(name, kind), schema="wake")
     waits = sa.text("state = 'pending' and budget is not null")
     op.create_index("run_waiting_idx", "run", ["run_at"], schema="wake", postgresql_where=waits)
-    op.create_index("run_budget_idx", "run", ["budget", "run_at"], schema="wake", postgresql_where=waits)
+    op.create_index(
+        "run_budget_idx", "run", ["budget", "run_at"], schema="wake", postgresql_where=sa.text("budget is not null")
+    )
+    op.create_index("run_started_idx", "run", ["started_at"], schema="wake")
     op.create_index("run_calling_idx", "run", ["calling"], schema="wake", postgresql_where=sa.text("calling is not null"))
     op.drop_index("run_rank_idx", "run", schema="wake")
     turn = sa.text("(state = 'pending' and budget is null) or state = 'running'")
@@ -73,6 +76,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("activation_cause_idx", "activation", schema="wake")
     op.drop_index("run_calling_idx", "run", schema="wake")
+    op.drop_index("run_started_idx", "run", schema="wake")
     op.drop_index("run_rank_idx", "run", schema="wake")
     was = sa.text("state in ('pending', 'running')")
     op.create_index("run_rank_idx", "run", ["rank"], schema="wake", postgresql_where=was)

@@ -397,7 +397,8 @@ class Run(Base):
         Index("run_key_idx", "trigger", "subject", "rank", postgresql_where=sql("state = 'pending'")),
         Index("run_activation_idx", "activation"),
         Index("run_waiting_idx", "run_at", postgresql_where=sql("state = 'pending' and budget is not null")),
-        Index("run_budget_idx", "budget", "run_at", postgresql_where=sql("state = 'pending' and budget is not null")),
+        Index("run_budget_idx", "budget", "run_at", postgresql_where=sql("budget is not null")),
+        Index("run_started_idx", "started_at"),
         Index("run_calling_idx", "calling", postgresql_where=sql("calling is not null")),
     )
 

@@ -40,7 +40,7 @@ def parameters(words: str) -> list[Any]:
 
 STATUS = [
     each
-    for module in (status, status.ledger_status, status.hops, status.slot)
+    for module in (status, status.ledger_status, status.hops, status.slot, status.spending)
     for each in vars(module).values()
     if isinstance(each, type) and issubclass(each, msgspec.Struct) and each.__name__ in SECTIONS
 ]
