@@ -141,6 +141,18 @@ def settle_later(connection: Connection, action: Claimed, reason: str, delay: fl
     _fence(connection, action, assignments, (reason, delay))
 
 
+def settle_or_give_up(connection: Connection, action: Claimed, reason: str, delay: float) -> None:
+    """It met a fault of ours: look again later, as often as allowed, then leave it to a person.
+
+    What never said that it would begin has surely not begun; of anything else nobody knows.
+    """
+    if action.attempts < ATTEMPTS:
+        settle_later(connection, action, reason, delay)
+        return
+    row = connection.execute("select intent is null from wake.action where id = %s", (action.pending.id,)).fetchone()
+    _end(connection, action, "failed" if row and row[0] else "unknown", reason, None)
+
+
 def has_receipt(connection: Connection, action_id: str) -> bool:
     """Whether the action's mark was seen in the change log."""
     return connection.execute("select 1 from wake.receipt where action = %s", (action_id,)).fetchone() is not None

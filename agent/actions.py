@@ -7,18 +7,16 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from agent import action_store, backoff, measures
+from agent import action_store, backoff, measures, unexpected
 from agent.action_store import Claimed
 from agent.database import Ledger
 from agent.effects.outcome import Effect, Failed, Outcome, Succeeded
 from agent.keeping import keep
-from wakestream.errors import TransientError
+from agent.leases import LeaseLostError
+from wakestream.errors import FatalError, TransientError
 from wakestream.failpoint import reach
 
 logger = logging.getLogger(__name__)
-
-FIRST_PAUSE = 1.0  # seconds
-LONGEST_PAUSE = 600.0  # seconds
 
 
 class Actions:
@@ -39,10 +37,18 @@ class Actions:
         try:
             outcome = self._outcome(action)
         except TransientError as error:
-            delay = backoff.pause(action.attempts, FIRST_PAUSE, 15.0)
+            delay = backoff.of("ledger", action.attempts)  # soon: whoever waits for it knows nothing
             logger.warning("An action cannot be settled now: %s", error, extra=_extra("action_unsettled", action))
             with self._ledger.transaction("putting off an action") as connection:
                 action_store.settle_later(connection, action, str(error), delay)
+            return
+        except (FatalError, LeaseLostError):
+            raise
+        except Exception as error:
+            logger.exception("An action met a fault", extra=_extra("action_fault", action))
+            with self._ledger.transaction("putting off an action") as connection:
+                delay = backoff.of("unexpected", action.attempts)
+                action_store.settle_or_give_up(connection, action, unexpected.told(error), delay)
             return
         reach("agent.6.before_result")
         self._finish(action, outcome)
@@ -61,7 +67,7 @@ class Actions:
             action_store.record_intent(connection, action, intent)
 
     def _finish(self, action: Claimed, outcome: Outcome) -> None:
-        delay = backoff.pause(action.attempts, FIRST_PAUSE, LONGEST_PAUSE)
+        delay = backoff.of("effect", action.attempts)
         states: list[str] = []
 
         def write() -> None:

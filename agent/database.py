@@ -27,7 +27,7 @@ def convert(error: psycopg.Error, doing: str) -> WakeError:
     state, text = error.sqlstate or "", str(error).strip()
     if state[:2] in _FATAL_CLASSES or isinstance(error, psycopg.ProgrammingError | psycopg.NotSupportedError):
         return FatalError(f"the ledger, {doing}: {text}")
-    return TransientError(f"the ledger, {doing}: {text}")
+    return TransientError(f"the ledger, {doing}: {text}", family="ledger")
 
 
 class Ledger:

@@ -94,7 +94,8 @@ class Lookups:
                 at = "nowhere yet" if row is None else f"at {row[0]}/{row[1]}"
                 raise TransientError(
                     f"the context store of {source} is {at}, the event at {position.log}/{position.offset};"
-                    " is `wake consume` running?"
+                    " is `wake consume` running?",
+                    family="lookup",
                 )
             pause.wait(POLL)
 
@@ -110,5 +111,5 @@ def _question(inner: LiteralString) -> LiteralString:
 def _convert(name: str, error: psycopg.Error) -> EventError | TransientError:
     state, text = error.sqlstate or "", str(error).strip().partition("\n")[0]
     if state[:2] in _AGAIN_CLASSES or (not state and isinstance(error, psycopg.OperationalError)):
-        return TransientError(f"lookup {name}: {text}")
+        return TransientError(f"lookup {name}: {text}", family="lookup")
     return EventError(f"lookup {name} cannot be asked", detail=text)

@@ -15,16 +15,15 @@ from agent.gate import HeldBackError
 from agent.leases import Holdings, LeaseLostError
 from agent.run_store import Run
 from agent.runs import DecidedAgainstError, Runs
+from agent.unexpected import UnexpectedError
 from wakestream.config.budgets import Over
-from wakestream.errors import EventError, TransientError
+from wakestream.errors import EventError, FatalError, TransientError
 from wakestream.failpoint import reach
 from wakestream.program import Program
 
 logger = logging.getLogger(__name__)
 
 POLL = 1.0  # seconds; what the bell does not tell, the clock does
-FIRST_PAUSE = 1.0  # seconds
-LONGEST_PAUSE = 60.0  # seconds
 
 HELD_BACK: dict[Over, str] = {"queue": "put off", "approve": "parked", "drop": "dropped"}
 
@@ -114,12 +113,17 @@ class Worker:
             if stop.is_set():
                 raise
             self._again(run, error)
+        except (FatalError, LeaseLostError):
+            raise
+        except Exception as error:
+            logger.exception("A run met a fault", extra={"action": "run_fault", "run": run.log_context()})
+            self._again(run, UnexpectedError(error))
 
     def _again(self, run: Run, error: TransientError) -> None:
         trigger = self._program.triggers.get(run.trigger)
         allowed = trigger.agent.settings.attempts if trigger else 1
         parked = run.lease.attempt >= allowed
-        delay = error.retry_after_s or backoff.pause(run.lease.attempt, FIRST_PAUSE, LONGEST_PAUSE)
+        delay = error.retry_after_s or backoff.of(error.family, run.lease.attempt)
         with self._ledger.transaction("putting off a run") as connection:
             if parked:
                 run_store.park(connection, run, str(error))

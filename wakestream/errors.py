@@ -49,8 +49,10 @@ class TransientError(WakeError):
     Raise `FatalError` instead when waiting cannot help.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, family: str = "") -> None:
         self.retry_after_s = retry_after_s
+        self.family = family
+        """Who is at fault, where that says how soon to try again."""
         super().__init__(message)
 
 
