@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from agent.database import Connection, Ledger
-from wakestream import capture
+from wakestream import capture, program_keeping
 from wakestream.capture import Revision
 from wakestream.config import Following, Loaded
 from wakestream.config.actions import WebhookAction
@@ -40,7 +40,8 @@ def first(connection: Connection, loaded: Loaded) -> tuple[Program, dict[str, in
 
 
 def write(connection: Connection, program: Program, before: dict[str, str]) -> None:
-    """Keep in the ledger which triggers are held; `before` are those of the program that went."""
+    """Keep in the ledger the program and which triggers are held; `before` are those of the program that went."""
+    program_keeping.keep(connection, program)
     connection.execute("delete from wake.held_trigger where not trigger = any(%s)", (list(program.held),))
     for trigger, reason in program.held.items():
         connection.execute(

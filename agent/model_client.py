@@ -70,6 +70,7 @@ class ModelClient:
             )
         self.name = settings.name or LOCAL_NAME
         self._settings = settings
+        self._key, self._local_url = name, local_url
         self._client = openai.OpenAI(
             base_url=base_url,
             api_key=config.reveal(settings.api_key) if settings.api_key else "none",
@@ -98,6 +99,10 @@ class ModelClient:
                 logger.info("The model is asked again in %.1f s: %s", delay, error, extra={"action": "model_retry"})
                 if stop.wait(delay):
                     raise
+
+    def under(self, settings: Model) -> ModelClient:
+        """The same model with other settings; itself where they are the same."""
+        return self if settings == self._settings else ModelClient(self._key, settings, local_url=self._local_url)
 
     def close(self) -> None:
         """Close the connections."""

@@ -175,6 +175,7 @@ class _Process:
 
         def close() -> None:
             own.close()
+            runs.close()
             if lookups:
                 lookups.close()
 

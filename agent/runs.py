@@ -15,6 +15,7 @@ from agent.gate import Gate
 from agent.keeping import keep
 from agent.lookups import Lookups
 from agent.model_client import Answer, ModelClient, Request
+from agent.programs import Programs
 from agent.run_store import Run, Step
 from wakestream.errors import EventError, TransientError
 from wakestream.failpoint import reach
@@ -51,22 +52,24 @@ class Runs:
         lookups: Lookups | None,
         stop: threading.Event,
     ) -> None:
-        self._program = program
+        self._programs = Programs(program, ledger, models)
+        self._program, self._models = program, models
+        """What the run at hand is worked on with."""
         self._ledger = ledger
-        self._models = models
         self._lookups = lookups
         self._stop = stop
         self._gate = Gate(ledger)
 
     def take_up(self, program: Program) -> None:
-        """Work under another program from the next run on."""
-        self._program = program
+        """Work under another program from the next run on, except with those that began under a former one."""
+        self._programs.take_up(program)
 
     def execute(self, run: Run) -> None:
         """Bring a claimed run to its decision.
 
         Raises `TransientError` when it is to be tried again, `EventError` when that is no use.
         """
+        self._program, self._models = self._programs.of(run)
         trigger = self._program.triggers.get(run.trigger)
         if run.trigger in self._program.held:
             raise TransientError(f"trigger `{run.trigger}` is held: {self._program.held[run.trigger]}")
@@ -79,6 +82,10 @@ class Runs:
         question = self._question(trigger, run, steps)
         decision = self._decide(trigger, run, question, steps)
         self._propose(run, question, decision)
+
+    def close(self) -> None:
+        """Close what former programs opened."""
+        self._programs.close()
 
     def _steps(self, run: Run) -> dict[str, Step]:
         with self._ledger.transaction("reading a run's steps", durable=False) as connection:

@@ -22,6 +22,9 @@ from wakestream.program_budgets import CompiledBudget, compile_budgets
 from wakestream.program_problems import Problems
 from wakestream.program_timing import CompiledTiming
 
+PARTS = frozenset({"triggers", "lookups", "agents", "actions", "models", "entities", "limits"})
+"""What of the file a run depends on."""
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledAgent:
@@ -71,6 +74,10 @@ class Program:
     """Changes when anything does that a run depends on."""
     held: dict[str, str] = field(default_factory=dict[str, str])
     """Triggers that the revisions do not allow, with the first reason."""
+    prompts: dict[str, str] = field(default_factory=dict[str, str])
+    """The agents' instructions, as text."""
+    revisions: dict[str, int] = field(default_factory=dict[str, int])
+    """By source, the one it was compiled against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +92,17 @@ class _Subject:
     tables: frozenset[str]
 
 
-def compile_program(loaded: Loaded, revisions: Mapping[str, Revision], *, hold: bool = False) -> Program:
+def compile_program(
+    loaded: Loaded,
+    revisions: Mapping[str, Revision],
+    *,
+    hold: bool = False,
+    texts: Mapping[str, str] | None = None,
+) -> Program:
     """Compile everything that triggers lead to, against the newest revision of each source.
 
-    With `hold` a trigger that does not compile is held with the reason, and the others go on.
+    With `hold` a trigger that does not compile is held with the reason, and the others go on. `texts` are the agents'
+    instructions where they are not to be read from their files.
     Raises `ConfigurationError` with every problem, each with its place and the fix.
     """
     config, problems = loaded.config, Problems(loaded)
@@ -98,8 +112,9 @@ def compile_program(loaded: Loaded, revisions: Mapping[str, Revision], *, hold: 
         path: KeyPath = ("lookups", name)
         given = dict.fromkeys(lookup.bind, "bind")
         program_actions.check_placeholders((*path, "sql"), lookup.sql, given, path, problems)
-    texts = {name: _read_template(loaded, name, problems) for name in config.agents}
-    templates = {name: _template(loaded, name, text, problems) for name, text in texts.items() if text is not None}
+    read = texts or {name: _read_template(loaded, name, problems) for name in config.agents}
+    prompts = {name: text for name, text in read.items() if text is not None}
+    templates = {name: _template(loaded, name, text, problems) for name, text in prompts.items()}
     triggers: dict[str, CompiledTrigger | None] = {}
     held: dict[str, str] = {}
     for name in config.triggers:
@@ -114,8 +129,10 @@ def compile_program(loaded: Loaded, revisions: Mapping[str, Revision], *, hold: 
         config=config,
         triggers={name: trigger for name, trigger in triggers.items() if trigger},
         untrusted={source: _untrusted(revision) for source, revision in revisions.items()},
-        digest=_digest(config, texts, revisions),
+        digest=_digest(config, prompts, revisions),
         held=held,
+        prompts=prompts,
+        revisions={source: revision.id for source, revision in revisions.items()},
     )
 
 
@@ -243,10 +260,9 @@ def _untrusted(revision: Revision) -> frozenset[str]:
     return frozenset(column for table in revision.capture.tables.values() for column in table.untrusted)
 
 
-def _digest(config: Config, texts: Mapping[str, str | None], revisions: Mapping[str, Revision]) -> str:
-    parts = {"triggers", "lookups", "agents", "actions", "models", "entities", "limits"}
+def _digest(config: Config, texts: Mapping[str, str], revisions: Mapping[str, Revision]) -> str:
     content = (
-        config.model_dump(mode="json", include=parts, by_alias=True),
+        config.model_dump(mode="json", include=set(PARTS), by_alias=True),
         dict(texts),
         {name: (revision.catalogue, revision.capture) for name, revision in revisions.items()},
     )
