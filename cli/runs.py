@@ -54,16 +54,20 @@ def show(run: RunId, as_json: JsonOption = False, config: ConfigOption = options
 def retry(
     run: RunId,
     reason: ReasonOption = None,
+    step: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STEP", help="Ask this step and those after it again, as in model:1."),
+    ] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
     config: ConfigOption = options.DEFAULT_CONFIG,
 ) -> None:
-    """Start a failed or parked run again."""
+    """Start a failed or parked run again, or let one go that waits for a budget."""
     from cli import output
 
     operations = options.operations(config)
-    options.confirm(f"Retry run {run}?", yes)
-    output.decided(operations.retry_run(run, reason), as_json=as_json)
+    options.confirm(f"Retry run {run}{f' from {step}' if step else ''}?", yes)
+    output.decided(operations.retry_run(run, reason, step=step), as_json=as_json)
 
 
 def _columns() -> output.Columns[views.RunRow]:

@@ -46,10 +46,11 @@ class Operations:
         """Try an action again whose effect failed, or is unknown."""
         return self._on_action(action_id, "retry", reason, _retry)
 
-    def retry_run(self, run_id: str, reason: str | None = None) -> views.Decided:
-        """Start a failed or parked run again.
+    def retry_run(self, run_id: str, reason: str | None = None, *, step: str | None = None) -> views.Decided:
+        """Start a failed or parked run again, or let one go that waits for a budget.
 
-        A parked run goes on from what it stored. A failed one decides anew; its former steps stay to be seen.
+        A parked run goes on from what it stored. A failed one decides anew. With `step` either goes on from there. The
+        steps that are asked again stay to be seen.
         """
         with transaction(self._engine) as session:
             who = operators.authenticate(session, self._token)
@@ -57,11 +58,13 @@ class Operations:
             was = cast("states.RunState", run.state)
             queued = was == "pending" and run.budget is not None
             if not queued and ("pending" not in states.RUN_MOVES[was] or was == "running"):
-                raise RefusedError(f"run `{run_id}` is {was}; only a failed or parked one can be retried")
+                raise RefusedError(
+                    f"run `{run_id}` is {was}; only a failed or parked one can be retried, or one that waits for a budget"
+                )
             if run.budget is not None:
                 run.let_go_by, run.budget = who.name, None
-            if was == "failed":
-                _set_aside_steps(session, run_id)
+            if was == "failed" or step is not None:
+                _set_aside_steps(session, run_id, step)
                 run.decision = None
             run.state, run.attempts, run.run_at = "pending", 0, _now(session)
             run.error = run.finished_at = run.lease_by = run.lease_until = None
@@ -178,12 +181,17 @@ def _why_not(action: Action, wanted: str, otherwise: str) -> str:
     return f"action `{action.id}` is {already}{action.state}; {otherwise}"
 
 
-def _set_aside_steps(session: Session, run_id: str) -> None:
-    """Rename the steps of what failed, so that the retry asks anew and both can be seen."""
+def _set_aside_steps(session: Session, run_id: str, step: str | None) -> None:
+    """Rename the steps from `step` on, all without one, so that the retry asks anew and both can be seen."""
     before = select(func.count()).select_from(Audit).where(Audit.what == "run.retry", Audit.ids.contains([run_id]))
     name = f"before retry {(session.scalar(before) or 0) + 1}/"
     latest = (RunStep.run == run_id) & ~RunStep.step.contains("/")
-    renamed = update(RunStep).where(latest).values(step=func.concat(name, RunStep.step))
+    steps = list(session.scalars(select(RunStep.step).where(latest).order_by(RunStep.at, RunStep.step)))
+    if step is not None and step not in steps:
+        raise RefusedError(f"run `{run_id}` has no step `{step}`; it has: {', '.join(steps) or 'none yet'}")
+    again = steps[steps.index(step) :] if step is not None else steps
+    chosen = latest & RunStep.step.in_(again)
+    renamed = update(RunStep).where(chosen).values(step=func.concat(name, RunStep.step))
     session.execute(renamed, execution_options={"synchronize_session": False})
 
 

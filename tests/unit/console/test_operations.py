@@ -165,6 +165,31 @@ def test_a_parked_run_keeps_its_steps_and_a_failed_one_decides_anew(seed: Seed, 
     assert steps == ["before retry 2/model:1", "before retry 3/model:1", "model:1"]
 
 
+@pytest.mark.parametrize("state", ["failed", "parked"])
+def test_a_run_goes_on_from_a_chosen_step(seed: Seed, operations: Operations, state: str) -> None:
+    seed.run(state)
+    for step in ("lookup:seats", "prompt", "model:1", "model:2"):
+        seed.step(step)
+    with pytest.raises(RefusedError, match="no step `model:3`; it has: lookup:seats, prompt, model:1, model:2"):
+        operations.retry_run(RUN_ID, step="model:3")
+    operations.retry_run(RUN_ID, step="model:1")
+    with Session(seed.engine) as session:
+        steps = session.scalars(select(RunStep.step).order_by(RunStep.at)).all()
+    assert steps == ["lookup:seats", "prompt", "before retry 1/model:1", "before retry 1/model:2"]
+    assert seed.get(Run, RUN_ID).decision is None
+
+
+@pytest.mark.parametrize("state", ["pending", "parked"])
+def test_who_lets_a_run_go_although_its_budget_is_spent_is_known(
+    seed: Seed, operations: Operations, state: str
+) -> None:
+    seed.run(state, budget="agent rebooker: cost per day")
+    operations.retry_run(RUN_ID, "it is urgent")
+    run = seed.get(Run, RUN_ID)
+    assert (run.state, run.let_go_by, run.budget) == ("pending", "alice", None)
+    assert deeds(seed) == [("alice", "run.retry", [RUN_ID], "it is urgent")]
+
+
 def test_unknown_ids_come_with_the_nearest(seed: Seed, operations: Operations) -> None:
     with pytest.raises(RefusedError, match="no action `x`; there is no action yet"):
         operations.approve("x")
