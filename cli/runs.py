@@ -56,7 +56,7 @@ def retry(
     reason: ReasonOption = None,
     step: Annotated[
         str | None,
-        typer.Option("--from", metavar="STEP", help="Ask this step and those after it again, as in model:1."),
+        typer.Option("--from", metavar="STEP", help="Ask this step (model:1) and those after it again."),
     ] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
