@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from agent.activations import Message
 from wakestream.errors import EventError
 from wakestream.events import Position
 from wakestream.program import CompiledTrigger
 
 _ROW_TYPES = frozenset({"row.inserted", "row.updated", "row.deleted", "entity.changed"})
 CLOCK = "context.clock"
+_HEAD = 512
+"""Bytes in which an event's type stands; what is taken for a mark and is none only makes a part shorter."""
 TRUNCATED, GAP = "table.truncated", "context.gap"
 ENDINGS = frozenset({TRUNCATED, GAP})
 """After which nothing is known of what a key waits for."""
@@ -44,6 +47,15 @@ def glance(payload: bytes) -> Glance:
         return _glances.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EventError("not a context event", detail=str(error)) from error
+
+
+def by_marks(found: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """The messages in parts that each end with a clock mark, but for the last."""
+    begin = 0
+    for at, message in enumerate(found, 1):
+        if CLOCK.encode() in message.payload[:_HEAD] or at == len(found):
+            yield found[begin:at]
+            begin = at
 
 
 class _Watchers:

@@ -126,7 +126,16 @@ class Intake:
         return [(topic, partition) for topic, count in counts.items() for partition in range(count)]
 
     def process(self, found: Sequence[Message]) -> None:
-        """Steps 2 and 3 for what was read at once."""
+        """Steps 2 and 3 for what was read at once.
+
+        Batches end with clock marks and with what fires, whichever comes first: where there are any, no transaction
+        goes beyond a mark, so that how much was read at once makes no difference.
+        """
+        together = any(trigger.settings.batch for trigger in (self._next or self._program).triggers.values())
+        for part in dispatch.by_marks(found) if together else [found]:
+            self._process(part)
+
+    def _process(self, found: Sequence[Message]) -> None:
         program, self._next = self._next, None
         if program is not None:
             self._program, self._dispatch = program, dispatch.Dispatch(program.triggers.values())

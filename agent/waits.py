@@ -140,7 +140,7 @@ class Waits:
     def __init__(self, found: Iterable[Wait] = ()) -> None:
         self._by_key: dict[Key, Wait] = {}
         self._by_subject: defaultdict[tuple[str, str], dict[str, Wait]] = defaultdict(dict)
-        self._queues: defaultdict[Place, list[tuple[datetime, int, Wait]]] = defaultdict(list)
+        self._queues: defaultdict[Place, list[tuple[datetime, str, int, Wait]]] = defaultdict(list)
         self._numbers = itertools.count()
         for wait in found:
             self.add(wait)
@@ -164,7 +164,7 @@ class Waits:
 
     def queue(self, wait: Wait) -> None:
         """Its time is another one now."""
-        heapq.heappush(self._queues[wait.place], (wait.due, next(self._numbers), wait))
+        heapq.heappush(self._queues[wait.place], (wait.due, wait.activation, next(self._numbers), wait))
 
     def remove(self, wait: Wait) -> None:
         """One that is over."""
@@ -178,7 +178,7 @@ class Waits:
         """Those whose time has come at a mark of their partition, in the order of their times."""
         queue, found = self._queues[place], dict[Key, Wait]()
         while queue and queue[0][0] <= clock:
-            at, _, wait = heapq.heappop(queue)
+            at, _, _, wait = heapq.heappop(queue)
             if self._by_key.get(wait.key) is wait and wait.due == at:  # else it is over, or was put off
                 found[wait.key] = wait
         return list(found.values())

@@ -371,7 +371,7 @@ def a_key_changes(world: World, guard: Guarding) -> None:
     world.execute("update bag set kg = 50 where id = 4")
     eventually(lambda: any("public.bag/T4" in event for event in subjects(world, "heavy")), "a bag under its new key")
     bags = "select id, flight_id, kg, tag from bag order by id"
-    eventually(lambda: mirrored(world, bags) == world.rows(bags), "the store as the table")
+    guard.until(lambda: mirrored(world, bags) == world.rows(bags), "the store as the table")
 
 
 def subjects(world: World, trigger: str) -> list[str]:
