@@ -49,6 +49,7 @@ COMMANDS: dict[str, Lazy] = {
     "events": Lazy("cli.events:app", "Context events as they are published.", OPERATE),
     "context": Lazy("cli.context:app", "The context store: show a row, compare it with the source.", OPERATE),
     "entity": Lazy("cli.entity:app", "Entities: show a document as the agent would see it.", OPERATE),
+    "triggers": Lazy("cli.triggers:app", "Triggers: list, pause, resume, release what a breaker held.", OPERATE),
     "runs": Lazy("cli.runs:app", "Runs of agents: list, show, retry.", OPERATE),
     "actions": Lazy("cli.actions:app", "Actions: list, show, approve, reject, retry.", OPERATE),
     "letters": Lazy("cli.letters:app", "Dead letters: list, show, retry, discard.", OPERATE),

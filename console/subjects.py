@@ -13,6 +13,11 @@ def key_part(key: str) -> str:
     return ",".join(quote(unquote(value), safe="") for value in key.split(","))
 
 
+def is_of(subject: str, key: str) -> bool:
+    """Whether a subject is this one or has this key."""
+    return subject == key or subject.endswith("/" + key_part(key))
+
+
 def matches(column: InstrumentedAttribute[str], key: str) -> ColumnElement[bool]:
     """Whether a subject is this one or has this key."""
     return or_(column == key, column.endswith("/" + key_part(key), autoescape=True))

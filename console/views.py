@@ -210,6 +210,27 @@ class ActivationRow(View, frozen=True, kw_only=True):
     run_state: str | None
 
 
+class TriggerRow(View, frozen=True, kw_only=True):
+    """A trigger of the configuration, and what of it stands open."""
+
+    name: str
+    state: str
+    """`active`, `paused` by a person, or `held` because the schema does not allow it."""
+    reason: str | None
+    watches: str
+    """An entity, or a source's table."""
+    agent: str
+    waiting: int
+    """Keys that wait for something to last, to stay away, or to become quiet."""
+    batched: int
+    """Activations that wait for others."""
+    held_by_breaker: int
+    runs: int
+    """Those that are pending or running."""
+    last_opened_at: datetime | None
+    """The source's time at which it last got a run."""
+
+
 class CountRow(View, frozen=True, kw_only=True):
     """What a trigger's condition came to, over all keys."""
 

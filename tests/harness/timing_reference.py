@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Row = dict[str, Any]
-Predicate = Callable[[Row], bool]
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ class Rules:
 
     name: str
     fire: Literal["enter", "leave", "change"]
-    when: Callable[[Event, Row], bool]
-    """Over the event and the image that stands as `after`."""
+    when: Callable[[Event, Row], bool | None]
+    """Over the event and the image that stands as `after`; None where it cannot be said."""
     hold: float | None = None
     absent: tuple[Callable[[Event], bool], float] | None = None
     debounce: tuple[float, float] | None = None
@@ -150,7 +149,7 @@ def judge(rules: Rules, event: Event) -> tuple[str, str] | None:
     """What `fire` says of one event: None, or a state with the reason's first word."""
     now_true = event.after is not None and rules.when(event, event.after)
     if rules.fire == "change":
-        met: bool | None = rules.when(event, event.after or {})
+        met = rules.when(event, event.after or {})
     else:
         was_true = None if not event.before_known else event.before is not None and rules.when(event, event.before)
         if rules.fire == "enter":
