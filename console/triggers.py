@@ -135,5 +135,6 @@ _RUN = """
 """
 _DROP = """
     update wake.activation set state = 'suppressed', reason = :reason
-    where trigger = :trigger and subject = any(:subjects) and state = 'held' and starts_with(reason, 'breaker:') returning id
+    where trigger = :trigger and subject = any(:subjects) and state = 'held' and starts_with(reason, 'breaker:')
+    returning id
 """
