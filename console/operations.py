@@ -59,7 +59,8 @@ class Operations:
             queued = was == "pending" and run.budget is not None
             if not queued and ("pending" not in states.RUN_MOVES[was] or was == "running"):
                 raise RefusedError(
-                    f"run `{run_id}` is {was}; only a failed or parked one can be retried, or one that waits for a budget"
+                    f"run `{run_id}` is {was}; only a failed or parked one can be retried,"
+                    " or one that waits for a budget"
                 )
             if run.budget is not None:
                 run.let_go_by, run.budget = who.name, None

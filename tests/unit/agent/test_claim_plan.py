@@ -1,0 +1,86 @@
+"""What waits costs nothing: neither a claim nor memory. Shown by the plan that PostgreSQL takes, not by times."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from agent import run_store, testing
+from agent.leases import LEASE
+from tests.unit.agent.airline import disruption
+from tests.unit.agent.conftest import World
+
+MANY = 20_000
+FEW = 60
+"""Pages that a claim may look at, whatever waits."""
+
+
+@pytest.fixture
+def crowded(world: World) -> World:
+    """One run that is due, among many that wait for a person, a budget, or for nothing any more."""
+    world.model.script = testing.SCRIPTS["decide_none"]
+    world.feed(disruption())
+    with world.ledger() as connection:
+        for state, budget, later in (
+            ("waiting", None, "0"),
+            ("parked", None, "0"),
+            ("succeeded", None, "0"),
+            ("pending", "trigger disrupted: runs per day", "1 day"),
+        ):
+            _copy(connection, state, budget, later)
+        connection.execute(
+            "update wake.run set rank = rank + interval '1 hour' where state = 'pending' and budget is null"
+        )
+        connection.execute("analyze wake.run")
+        connection.execute("analyze wake.activation")
+    return world
+
+
+def _copy(connection: psycopg.Connection[Any], state: str, budget: str | None, later: str) -> None:
+    connection.execute(
+        "insert into wake.run (id, activation, agent, trigger, key, subject, state, run_at, budget, config_digest)"
+        " select r.id || '/' || %s || n, r.activation, r.agent, r.trigger, r.key, r.subject, %s,"
+        " now() + %s::interval, %s, r.config_digest from (select * from wake.run limit 1) r, generate_series(1, %s) n",
+        (state, state, later, budget, MANY // 4),
+    )
+
+
+def explained(world: World) -> dict[str, Any]:
+    with world.ledger() as connection, connection.transaction(force_rollback=True):
+        row = connection.execute(
+            "explain (analyze, buffers, format json) " + run_store.CLAIM, {"by": "x", "lease": LEASE}
+        ).fetchone()
+    assert row is not None
+    return row[0][0]["Plan"]
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_a_claim_looks_at_what_is_due_only(crowded: World, due: bool) -> None:
+    if not due:
+        crowded.work()
+    plan = explained(crowded)
+    on_runs = [node for node in nodes(plan) if node.get("Relation Name") == "run" and "Scan" in node["Node Type"]]
+    assert on_runs
+    assert {node["Node Type"] for node in on_runs} <= {"Index Scan", "Tid Scan"}, json.dumps(plan)
+    looked = sum(node["Actual Rows"] * node["Actual Loops"] + node.get("Rows Removed by Filter", 0) for node in on_runs)
+    assert looked <= 10
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= FEW
+
+
+def test_a_worker_holds_nothing_for_what_waits(crowded: World) -> None:
+    crowded.work()
+    assert crowded.holdings.held() == []
+    assert crowded.rows("select count(*) from wake.run where lease_by is not null") == [(0,)]
+
+
+def test_the_due_one_is_found_among_them(crowded: World) -> None:
+    before = crowded.rows("select count(*) from wake.run where state = 'succeeded'")[0][0]
+    assert crowded.work() == 1
+    assert crowded.rows("select count(*) from wake.run where state = 'succeeded'") == [(before + 1,)]
