@@ -86,6 +86,7 @@ def claim(connection: Connection, by: str) -> Claimed | None:
         " from found, wake.run r where a.id = found.id and r.id = a.run"
         " returning a.id, a.name, a.effect::text, a.intent::text, a.kind, a.run, a.attempts, a.depth,"
         " r.trigger, array(select o.subject from wake.activation o where o.id = r.activation or o.batch = r.id"
+        " or o.batch = (select h.batch from wake.activation h where h.id = r.activation and h.handed is not null)"
         " order by o.committed_at, o.id),"
         " case when a.decided_by is null then (select e.name || ' ' || e.state from wake.action e"
         " where e.run = a.run and e.number < a.number and e.state <> 'succeeded' order by e.number limit 1) end",
@@ -107,8 +108,10 @@ def record_intent(connection: Connection, action: Claimed, intent: dict[str, Any
 def finish(connection: Connection, action: Claimed, outcome: Outcome, delay: float) -> states.ActionState:
     """Write what became of an action; returns its state. `delay` is the pause before another attempt."""
     match outcome:
-        case Succeeded(result):
+        case Succeeded(result, also):
             _end(connection, action, "succeeded", None, result)
+            if also is not None:
+                also(connection)
             return "succeeded"
         case Failed(reason, result):
             _end(connection, action, "failed", reason, result)

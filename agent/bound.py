@@ -44,18 +44,22 @@ def bound_values(
     bound: dict[str, Any] = {}
     seen = {**values, "bound": bound}
     for name, expression in bind.items():
-        result = expression.evaluate(seen, missing=missing)
-        match result:
-            case Given(value):
-                bound[name] = value
-            case Null(path):
-                reason = f"{path} is null"
-                raise EventError(f"{owner}: `{name}` cannot be bound to {expression.text}", detail=reason)
-            case Undecided(path):
-                reason = f"{path} is missing in the event"
-                raise EventError(f"{owner}: `{name}` cannot be bound to {expression.text}", detail=reason)
-            case Failed(message):
-                raise EventError(f"{owner}: `{name}` cannot be bound to {expression.text}", detail=message)
-            case _:
-                assert_never(result)
+        bound[name] = value(owner, name, expression, seen, missing)
     return bound
+
+
+def value(owner: str, name: str, expression: Expression, values: Mapping[str, Any], missing: tuple[str, ...]) -> Any:
+    """One value; raises `EventError` where this event does not give it."""
+    result = expression.evaluate(values, missing=missing)
+    match result:
+        case Given(found):
+            return found
+        case Null(path):
+            reason = f"{path} is null"
+        case Undecided(path):
+            reason = f"{path} is missing in the event"
+        case Failed(message):
+            reason = message
+        case _:
+            assert_never(result)
+    raise EventError(f"{owner}: `{name}` cannot be bound to {expression.text}", detail=reason)

@@ -69,11 +69,12 @@ class Gate:
 
 
 def _charges(trigger: CompiledTrigger, run: Run) -> tuple[budgets.Charge, ...]:
-    if not trigger.budgets:
+    counted = [each for each in trigger.budgets if each.agent in (None, run.agent)]
+    if not counted:
         return ()
     identity = {"id": run.id, "activation": run.activation, "agent": run.agent}
     values = bound.event_values(run.event, {**identity, "trigger": run.trigger, "depth": run.depth})
-    return budgets.charges(trigger.budgets, values, run.event.data.missing, run.event.at)
+    return budgets.charges(counted, values, run.event.data.missing, run.event.at)
 
 
 def _hold(connection: Connection, run: Run, held: Held) -> None:

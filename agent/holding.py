@@ -14,7 +14,7 @@ from collections.abc import Callable
 from agent.database import Connection, Ledger
 from wakestream import capture, program_keeping
 from wakestream.capture import Revision
-from wakestream.config import Following, Loaded
+from wakestream.config import Following, Loaded, handing
 from wakestream.config.actions import WebhookAction
 from wakestream.config.models import Config
 from wakestream.errors import ConfigurationError, TransientError
@@ -140,7 +140,8 @@ def _fixed(config: Config) -> dict[str, object]:
         "ledger": config.ledger,
         "sources": sorted(config.sources),
         "connections": config.connections,
-        "models": (config.models, {config.agents[trigger.agent].model for trigger in config.triggers.values()}),
+        "models": (config.models, handing.models_used(config)),
+        "mcp_servers": config.mcp_servers,
         "the secret of a webhook": {
             name: action.secret for name, action in config.actions.items() if isinstance(action, WebhookAction)
         },

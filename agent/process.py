@@ -37,7 +37,7 @@ from agent.sharing import Shares
 from agent.steward import Steward
 from agent.worker import Worker
 from wakestream import config, ledger, metrics, topics
-from wakestream.config import Loaded
+from wakestream.config import Loaded, handing
 from wakestream.errors import FatalError, WakeError
 from wakestream.ledger import settings
 from wakestream.membership import Membership
@@ -184,10 +184,9 @@ class _Process:
         return worker, _Part(name, lambda: worker.run(self.stop), close)
 
     def _models(self) -> dict[str, ModelClient]:
-        triggers, agents = self.program.config.triggers, self.program.config.agents
-        used = {agents[trigger.agent].model for trigger in triggers.values()}  # of those that are held, too
         configured = self.program.config.models
-        return {name: ModelClient(name, configured[name], local_url=self.options.model_url) for name in sorted(used)}
+        used = handing.models_used(self.program.config)  # of triggers that are held, too
+        return {name: ModelClient(name, configured[name], local_url=self.options.model_url) for name in used}
 
     def _thread(self, part: _Part) -> threading.Thread:
         def guarded() -> None:

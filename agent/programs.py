@@ -52,10 +52,9 @@ class Programs:
             self._let_go(self._former.popitem(last=False)[1])
         footing = self._former[run.program]
         trigger = footing.program.triggers.get(run.trigger)
-        if trigger is not None and trigger.agent.settings.model not in footing.models:
-            raise EventError(
-                f"the run began with model `{trigger.agent.settings.model}`, which no trigger asks any more"
-            )
+        agent = trigger.agents.get(run.agent) if trigger is not None else None
+        if agent is not None and agent.settings.model not in footing.models:
+            raise EventError(f"the run began with model `{agent.settings.model}`, which no trigger asks any more")
         return footing
 
     def close(self) -> None:

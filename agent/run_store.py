@@ -52,6 +52,8 @@ class Run(msgspec.Struct, frozen=True):
     """It was put off before."""
     charges: tuple[Charge, ...] = ()
     """The budgets that count it."""
+    handed: dict[str, Any] | None = None
+    """What the agent that handed over said, and on which grounds."""
 
     def log_context(self) -> dict[str, Any]:
         """For `extra` of a log line."""
@@ -91,7 +93,7 @@ update wake.run r set state = 'running', attempts = attempts + 1, lease_by = %(b
 from found, wake.activation a where r.id = found.id and a.id = r.activation
 returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,
     exists (select from wake.run_step s where s.run = r.id and s.step not like '%%/%%'),
-    r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch = r.id
+    r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch, a.handed::text
 """
 """What has waited for a budget or a model comes first: its turn was before."""
 
@@ -101,18 +103,19 @@ def claim(connection: Connection, by: str) -> Run | None:
     row = connection.execute(CLAIM, {"by": by, "lease": LEASE}).fetchone()
     if row is None:
         return None
-    run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch = row
+    run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch, handed = row
     program, admitted, let_go, waited = rest
     lease, first = Lease(by, attempts), json_text.load_event(event)
-    together = _together(connection, run) if batch else ()
+    together = _together(connection, batch) if batch is not None and (batch == run or handed) else ()
     origin = (RunId(run), activation, agent, trigger, source, depth, first, lease, begun)
-    return Run(*origin, program=program, admitted=admitted, let_go=let_go, waited=waited, together=together)
+    made = Run(*origin, program=program, admitted=admitted, let_go=let_go, waited=waited, together=together)
+    return msgspec.structs.replace(made, handed=json_text.load(handed)) if handed else made
 
 
-def _together(connection: Connection, run: str) -> tuple[ContextEvent, ...]:
+def _together(connection: Connection, batch: str) -> tuple[ContextEvent, ...]:
     rows = connection.execute(
         "select event::text from wake.activation where batch = %s and opened_at is not null order by committed_at, id",
-        (run,),
+        (batch,),
     ).fetchall()
     return tuple(json_text.load_event(event) for (event,) in rows)
 

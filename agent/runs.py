@@ -19,7 +19,7 @@ from agent.programs import Programs
 from agent.run_store import Run, Step
 from wakestream.errors import EventError, TransientError
 from wakestream.failpoint import reach
-from wakestream.program import CompiledTrigger, Program
+from wakestream.program import CompiledAgent, Program
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +75,15 @@ class Runs:
             raise TransientError(f"trigger `{run.trigger}` is held: {self._program.held[run.trigger]}")
         if trigger is None:
             raise EventError(f"the configuration has no trigger `{run.trigger}` any more")
-        if run.lease.attempt > trigger.agent.settings.attempts + CRASHES:
+        if run.agent not in trigger.agents:
+            raise EventError(f"trigger `{run.trigger}` leads to no agent `{run.agent}` any more")
+        agent = trigger.agents[run.agent]
+        if run.lease.attempt > agent.settings.attempts + CRASHES:
             raise EventError(f"its worker ended {run.lease.attempt} times before the run did; see the agent's log")
         run = self._gate.admit(trigger, run, self._program.digest)
         steps = self._steps(run) if run.begun else {}
-        question = self._question(trigger, run, steps)
-        decision = self._decide(trigger, run, question, steps)
+        question = self._question(agent, run, steps)
+        decision = self._decide(agent, run, question, steps)
         self._propose(run, question, decision)
 
     def close(self) -> None:
@@ -91,14 +94,14 @@ class Runs:
         with self._ledger.transaction("reading a run's steps", durable=False) as connection:
             return run_store.steps(connection, run)
 
-    def _question(self, trigger: CompiledTrigger, run: Run, steps: dict[str, Step]) -> _Question:
-        agent, event = trigger.agent, run.event
+    def _question(self, agent: CompiledAgent, run: Run, steps: dict[str, Step]) -> _Question:
+        event = run.event
         identity = {"id": run.id, "activation": run.activation, "agent": run.agent}
         values = bound.event_values(event, {**identity, "trigger": run.trigger, "depth": run.depth}, run.together)
-        found = {name: self._lookup(trigger, run, name, values, steps) for name in agent.lookups}
+        found = {name: self._lookup(agent, run, name, values, steps) for name in agent.lookups}
         offered = answers.offers(agent, values, event.data.missing)
         untrusted = self._program.untrusted.get(run.source, frozenset())
-        messages = prompts.messages(agent, event, found, offered, untrusted, run.together)
+        messages = prompts.messages(agent, event, found, offered, untrusted, run.together, run.handed)
         schema = answers.schema(offered)
         if "prompt" not in steps:
             step = Step("prompt", {"messages": messages, "schema": schema, "model": agent.settings.model})
@@ -107,7 +110,7 @@ class Runs:
         return _Question(messages, schema, offered, values)
 
     def _lookup(
-        self, trigger: CompiledTrigger, run: Run, name: str, values: Mapping[str, Any], steps: dict[str, Step]
+        self, agent: CompiledAgent, run: Run, name: str, values: Mapping[str, Any], steps: dict[str, Step]
     ) -> list[dict[str, Any]]:
         stored = steps.get(f"lookup:{name}")
         if stored is not None and stored.response is not None:
@@ -115,14 +118,14 @@ class Runs:
         if self._lookups is None:
             raise EventError("lookups need `ledger.lookups` in the configuration")
         position, missing = run.event.data.position, run.event.data.missing
-        response = self._lookups.ask(trigger.agent.lookups[name], position, values, missing)
+        response = self._lookups.ask(agent.lookups[name], position, values, missing)
         reach("agent.5.after_lookup")
-        step = Step(f"lookup:{name}", {"sql": trigger.agent.lookups[name].settings.sql}, response, ms=response["ms"])
+        step = Step(f"lookup:{name}", {"sql": agent.lookups[name].settings.sql}, response, ms=response["ms"])
         self._store(run, step)
         reach("agent.5.after_lookup_store")
         return response["rows"]
 
-    def _decide(self, trigger: CompiledTrigger, run: Run, question: _Question, steps: Mapping[str, Step]) -> Decision:
+    def _decide(self, agent: CompiledAgent, run: Run, question: _Question, steps: Mapping[str, Step]) -> Decision:
         """The decision in the last stored answer, or in a new one; every second answer is a repair of the one before.
 
         After a failed repair the run has failed; a person who retries it begins another pair.
@@ -139,17 +142,15 @@ class Runs:
             number += 1
             repairing = number % 2 == 0
             messages = question.messages + (prompts.repair(content, problems) if repairing else [])
-            content = self._ask(trigger, run, Request(messages, question.answer_schema), number, question.offered)
+            content = self._ask(agent, run, Request(messages, question.answer_schema), number, question.offered)
 
-    def _ask(
-        self, trigger: CompiledTrigger, run: Run, request: Request, number: int, offered: Mapping[str, Offer]
-    ) -> str:
+    def _ask(self, agent: CompiledAgent, run: Run, request: Request, number: int, offered: Mapping[str, Offer]) -> str:
         """One answer, stored before anything is made of it."""
-        name = trigger.agent.settings.model
-        with self._gate.call(run, name, trigger.agent.model) as permit:
+        name = agent.settings.model
+        with self._gate.call(run, name, agent.model) as permit:
             reach("agent.5.before_model")
             answer = self._models[name].ask(request, self._stop)
-        measures.answered(trigger.agent.settings.model, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
+        measures.answered(name, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
         reach("agent.5.after_model")
         wrong = _what_is_wrong(answer, offered, request.answer_schema)
         last = number % 2 == 0

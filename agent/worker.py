@@ -121,7 +121,8 @@ class Worker:
 
     def _again(self, run: Run, error: TransientError) -> None:
         trigger = self._program.triggers.get(run.trigger)
-        allowed = trigger.agent.settings.attempts if trigger else 1
+        agent = trigger.agents.get(run.agent) if trigger else None
+        allowed = agent.settings.attempts if agent else 1
         parked = run.lease.attempt >= allowed
         delay = error.retry_after_s or backoff.of(error.family, run.lease.attempt)
         with self._ledger.transaction("putting off a run") as connection:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from wakestream.capture import Entity, Revision
-from wakestream.config import Loaded
+from wakestream.config import Loaded, handing
 from wakestream.config.actions import SqlAction
 from wakestream.errors import ConfigurationError
 from wakestream.program import CompiledTrigger, compile_program
@@ -132,7 +132,7 @@ class _Looking:
             entity = self._revision.capture.entities.get(trigger.entity or "")
             tables = entity.tables if entity else frozenset[str]()
             if trigger.table == f"{self._source}.{self._table}" or self._table in tables:
-                found.add(trigger.agent)
+                found |= set(handing.reachable(self._config, trigger.agent))
         return found
 
     def _read(self, instructions: str) -> str:
@@ -149,15 +149,19 @@ class _Looking:
 def _expressions(trigger: CompiledTrigger) -> Iterator[tuple[str, set[str]]]:
     """Every expression of a trigger and what follows it, with the paths that it reads."""
     yield f"trigger `{trigger.name}` (when)", set(trigger.condition.reads)
-    for name, lookup in trigger.agent.lookups.items():
+    lookups = {name: each for agent in trigger.agents.values() for name, each in agent.lookups.items()}
+    actions = {name: each for agent in trigger.agents.values() for name, each in agent.actions.items()}
+    for name, lookup in lookups.items():
         for argument, bind in lookup.bind.items():
             yield f"lookup `{name}` (bind {argument})", set(bind.reads)
-    for name, action in trigger.agent.actions.items():
+    for name, action in actions.items():
         lists = {choice: sorted(made.source.reads)[0] for choice, made in action.choose.items() if made.source.reads}
         for choice, made in action.choose.items():
             yield f"action `{name}` (choose {choice})", {*made.source.reads, f"{lists.get(choice, '')}.{made.key}"}
         for argument, bind in action.bind.items():
             yield f"action `{name}` (bind {argument})", set(_unchosen(bind.reads, lists))
+        if action.key is not None:
+            yield f"action `{name}` (key)", set(_unchosen(action.key.reads, lists))
         if not isinstance(action.approval, str):
             yield f"action `{name}` (approval)", set(_unchosen(action.approval.reads, lists))
 

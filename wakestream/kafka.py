@@ -6,9 +6,10 @@ import functools
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import admin as admin_api
 from confluent_kafka.admin import AdminClient
 
 from wakestream.config.models import Kafka
@@ -17,6 +18,7 @@ from wakestream.errors import FatalError, TransientError, WakeError
 logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 10.0  # seconds
+TRANSACTION_TIMEOUT = 15  # seconds after which the broker aborts what nobody ends
 
 _FATAL = {
     KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -55,10 +57,12 @@ def _common(kafka: Kafka, name: str) -> dict[str, Any]:
     return settings | {key: value.get_secret_value() for key, value in kafka.settings.items()}
 
 
-def reader(kafka: Kafka, name: str, *, group: str = "wake", ahead_kb: int = 32 * 1024) -> Consumer:
+def reader(
+    kafka: Kafka, name: str, *, group: str = "wake", ahead_kb: int = 32 * 1024, at_end: bool = False
+) -> Consumer:
     """A consumer for assigned partitions: positions are ours, nothing is committed to the group.
 
-    `ahead_kb` is how much it reads ahead of who asks.
+    `ahead_kb` is how much it reads ahead of who asks; with `at_end` it says when it has come to a partition's end.
     """
     return Consumer(
         _common(kafka, name)
@@ -67,7 +71,7 @@ def reader(kafka: Kafka, name: str, *, group: str = "wake", ahead_kb: int = 32 *
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
-            "enable.partition.eof": False,
+            "enable.partition.eof": at_end,
             "fetch.wait.max.ms": 100,
             # The default of one second stalls a consumer that empties its queue quickly.
             "fetch.queue.backoff.ms": 5,
@@ -142,6 +146,35 @@ def send(kafka: Kafka, name: str, topic: str, records: Sequence[tuple[bytes, byt
         raise convert(failed[0], f"writing to {topic}")
     if left:
         raise TransientError(f"Kafka, writing to {topic}: no answer")
+
+
+def transactional(kafka: Kafka, identity: str) -> Producer:
+    """A producer of which the broker knows the identity: whoever takes it up ends what its former holder had begun."""
+    return Producer(
+        _common(kafka, "effects")
+        | {
+            "transactional.id": identity,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT * 1000,
+            "message.timeout.ms": TRANSACTION_TIMEOUT * 1000,
+            "message.max.bytes": kafka.topics.max_message_bytes,
+            "linger.ms": 0,
+        }
+    )
+
+
+def end_offset(client: AdminClient, topic: str, partition: int) -> int:
+    """The next offset to come, whatever transactions are open before it.
+
+    Raises `TransientError` while the broker cannot answer.
+    """
+    place = TopicPartition(topic, partition)
+    latest = cast("Any", admin_api).OffsetSpec.latest()
+    ask = cast("Callable[..., dict[TopicPartition, Any]]", cast("Any", client).list_offsets)  # its types say nothing
+    try:
+        asked = ask({place: latest}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_TIMEOUT)
+        return int(asked[place].result(2 * REQUEST_TIMEOUT).offset)
+    except KafkaException as error:
+        raise convert(error, f"reading the end of {topic}[{partition}]") from error
 
 
 def admin(kafka: Kafka) -> AdminClient:

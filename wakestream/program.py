@@ -13,7 +13,7 @@ from wakestream import condition_scope, program_actions, program_scopes, program
 from wakestream.capture import CapturedTable, Entity, Revision
 from wakestream.condition_scope import Scope
 from wakestream.conditions import Condition
-from wakestream.config import Config, Loaded
+from wakestream.config import Config, Loaded, handing
 from wakestream.config.document import KeyPath
 from wakestream.config.models import Agent, Model, Trigger
 from wakestream.config.timing import Breaker
@@ -51,7 +51,8 @@ class CompiledTrigger:
     condition: Condition
     reads: frozenset[str]
     """Paths within the image that the condition reads: `status`, `flight.status`."""
-    agent: CompiledAgent
+    agents: dict[str, CompiledAgent]
+    """Its own and those that may be handed over to, by name, each as this trigger wakes it."""
     timing: CompiledTiming = CompiledTiming()
     breaker: Breaker | None = None
     tables: frozenset[str] = frozenset()
@@ -60,6 +61,11 @@ class CompiledTrigger:
     """The table whose rows it watches, itself or as an entity's root."""
     budgets: tuple[CompiledBudget, ...] = ()
     """Its own and its agent's."""
+
+    @property
+    def agent(self) -> CompiledAgent:
+        """The one that it wakes."""
+        return self.agents[self.settings.agent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +184,16 @@ def _trigger(
     timing = program_timing.compile_timing(path, settings, within)
     if settings.batch is not None:
         within.scope = condition_scope.together_scope(within.scope)
-    agent = _agent(settings.agent, config, templates, within)
-    if condition is None or timing is None or agent is None or not within.sees((*path, "when"), condition.reads):
+    names = handing.reachable(config, settings.agent)
+    made = {each: _agent(each, config, templates, within) for each in names}
+    agents = {each: agent for each, agent in made.items() if agent is not None}
+    if condition is None or timing is None or len(agents) < len(made):
+        return None
+    if not within.sees((*path, "when"), condition.reads):
         return None
     reads = frozenset(read.partition(".")[2] for read in condition.reads if read.partition(".")[0] == "after")
     return CompiledTrigger(
-        *(name, settings, subject.source, subject.name, condition, reads, agent, timing),
+        *(name, settings, subject.source, subject.name, condition, reads, agents, timing),
         breaker=_breaker(settings, config),
         tables=subject.tables,
         root=subject.root,

@@ -11,7 +11,7 @@ import jsonschema_rs
 from wakestream import condition_scope, program_sql
 from wakestream.condition_scope import Document, ListOf, Node, Scalar, Scope
 from wakestream.conditions import Condition, Expression
-from wakestream.config.actions import Action, ActionSection, SqlAction
+from wakestream.config.actions import Action, ActionSection, KafkaAction, SqlAction
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
 from wakestream.config.lookups import Lookup
@@ -41,6 +41,8 @@ class CompiledAction:
     approval: Condition | Literal["always", "never"]
     arrays: frozenset[str] = frozenset()
     """Bound names whose column is an array, which SQL spells otherwise than JSON."""
+    key: Expression | None = None
+    """Of kind `kafka`: the record's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +128,14 @@ def compile_action(name: str, settings: Action, within: TriggerScope) -> Compile
         bound[argument] = (made and made.node) or Scalar("jsonb")
         if made is not None:
             bind[argument] = made
-    approval = _approval(path, settings, condition_scope.action_scope(within.scope, bound=bound, chosen=chosen), within)
-    if approval is None or len(bind) < len(settings.bind):
+    scope = condition_scope.action_scope(within.scope, bound=bound, chosen=chosen)
+    approval = _approval(path, settings, scope, within)
+    wanted = settings.key if isinstance(settings, KafkaAction) else None
+    key = within.expression((*path, "key"), wanted, scope, roots, "key") if wanted else None
+    if approval is None or len(bind) < len(settings.bind) or (wanted and key is None):
         return None
     choices = {choice: made[0] for choice, made in choose.items() if made}
-    return CompiledAction(name, settings, choices, bind, approval, _arrays(bind))
+    return CompiledAction(name, settings, choices, bind, approval, _arrays(bind), key)
 
 
 def compile_lookup(name: str, settings: Lookup, within: TriggerScope) -> CompiledLookup | None:

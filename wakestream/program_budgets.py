@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wakestream import condition_scope
 from wakestream.conditions import Expression
+from wakestream.config import handing
 from wakestream.config.budgets import Budget
 from wakestream.config.document import KeyPath
 from wakestream.config.models import Config
@@ -22,6 +23,8 @@ class CompiledBudget:
     """What it is called, in the ledger and to people: `trigger disrupted: runs per hour by after.tenant`."""
     settings: Budget
     by: Expression | None
+    agent: str | None = None
+    """Whose it is; the trigger's where it is nobody's."""
 
 
 def scope_of(owner: str, budget: Budget) -> str:
@@ -31,23 +34,24 @@ def scope_of(owner: str, budget: Budget) -> str:
 
 
 def compile_budgets(config: Config, trigger: str, within: TriggerScope) -> tuple[CompiledBudget, ...]:
-    """The budgets of a trigger and its agent, in a fixed order; those with problems are left out and noted."""
-    agent = config.triggers[trigger].agent
-    owners: tuple[tuple[KeyPath, str, tuple[Budget, ...]], ...] = (
-        (("triggers", trigger), f"trigger {trigger}", config.triggers[trigger].budget),
-        (("agents", agent), f"agent {agent}", config.agents[agent].budget),
-    )
+    """The budgets of a trigger and its agents, in a fixed order; those with problems are left out and noted."""
     made = [
-        _compile((*path, "budget", index), owner, budget, within)
-        for path, owner, budgets in owners
-        for index, budget in enumerate(budgets)
+        _compile(("triggers", trigger, "budget", index), f"trigger {trigger}", None, budget, within)
+        for index, budget in enumerate(config.triggers[trigger].budget)
+    ]
+    made += [
+        _compile(("agents", agent, "budget", index), f"agent {agent}", agent, budget, within)
+        for agent in handing.reachable(config, config.triggers[trigger].agent)
+        for index, budget in enumerate(config.agents[agent].budget)
     ]
     return tuple(sorted((each for each in made if each is not None), key=lambda each: each.scope))
 
 
-def _compile(path: KeyPath, owner: str, budget: Budget, within: TriggerScope) -> CompiledBudget | None:
+def _compile(
+    path: KeyPath, owner: str, agent: str | None, budget: Budget, within: TriggerScope
+) -> CompiledBudget | None:
     if budget.by is None:
-        return CompiledBudget(scope_of(owner, budget), budget, None)
+        return CompiledBudget(scope_of(owner, budget), budget, None, agent)
     seen = condition_scope.action_scope(within.scope, bound={}, chosen={})
     by = within.expression((*path, "by"), budget.by, seen, BY_ROOTS, "a budget's by")
-    return by and CompiledBudget(scope_of(owner, budget), budget, by)
+    return by and CompiledBudget(scope_of(owner, budget), budget, by, agent)

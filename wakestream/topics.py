@@ -18,6 +18,11 @@ def signal(source: str) -> str:
     return f"{source}.signal"
 
 
+def of_source(source: str) -> tuple[str, ...]:
+    """All of them: nobody else writes there."""
+    return changes(source), context(source), signal(source)
+
+
 def slot(source: str) -> str:
     """The replication slot and the publication."""
     return f"wake_{source}"

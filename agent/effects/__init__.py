@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.effects.kafka import KafkaEffect
+from agent.effects.mcp import McpEffect
 from agent.effects.outcome import Effect, Material, Setting
+from agent.effects.python import PythonEffect
+from agent.effects.run import RunEffect
 from agent.effects.sql import SqlEffect
 from agent.effects.webhook import WebhookEffect
 
 KINDS: dict[str, type[Effect]] = {
     "sql": SqlEffect,
     "webhook": WebhookEffect,
+    "kafka": KafkaEffect,
+    "mcp": McpEffect,
+    "run": RunEffect,
+    "python": PythonEffect,
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+from agent.database import Connection
 from wakestream.config import Config
 from wakestream.events import Cause, ContextEvent
 from wakestream.program_actions import CompiledAction
@@ -63,6 +64,8 @@ class Succeeded:
     """It happened."""
 
     result: dict[str, Any]
+    also: Callable[[Connection], None] | None = None
+    """What the ledger is to hold with it: done in the transaction that writes the action's end, so exactly once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -9,8 +13,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    op.add_column("activation", sa.Column("handed", postgresql.JSONB()), schema="wake")
 
 
 def downgrade() -> None:
-    pass
+    op.drop_column("activation", "handed", schema="wake")

@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.cimpl import NewTopic, TopicPartition
 
-from agent.testing import Reaction, decision
+from agent.testing import Reaction, decision, offered
 from localstack import Stack
+from tests.harness import functions, tools
 from tests.harness.agent import FAILPOINTS, Connection, WakeProcess, World, attached_world
 from tests.harness.models import PROMPT, Call, RuledModel
 from tests.harness.waiting import eventually
 from tests.harness.webhooks import Target
+from wakestream import kafka
 
 ACTIVATIONS = int(os.environ.get("WAKE_ACTIVATIONS") or (2000 if os.environ.get("WAKE_SOAK") else 200))
 SEED = int(os.environ["WAKE_SEED"])
 SETTLING = 120.0 + ACTIVATIONS / 4  # seconds: the last kill's leases, then what is left
+
+TOOL_CALLS, FUNCTION_CALLS = "tools.jsonl", "functions.jsonl"
 
 DDL = """
     create table ticket (id int primary key, say text not null, amount int not null, done int not null default 0);
@@ -40,7 +45,8 @@ triggers:
 lookups:
   earlier: {source: SOURCE, sql: "select note from effect where ticket = :ticket", bind: {ticket: after.id}}
 agents:
-  clerk: {instructions: prompt.md, lookups: [earlier], actions: [charge, notify, tell]}
+  clerk: {instructions: prompt.md, lookups: [earlier], actions: [charge, notify, tell, publish, note, count, hand]}
+  second: {instructions: prompt.md, lookups: [earlier]}
 actions:
   charge:
     kind: sql
@@ -59,13 +65,37 @@ actions:
     bind: {ticket: after.id}
     approval: never
   tell: {kind: webhook, url: "${TARGET_URL}", bind: {ticket: after.id}, approval: never}
+  publish: {kind: kafka, topic: SOURCE-published, key: bound.ticket, bind: {ticket: after.id}, approval: never}
+  note: {kind: mcp, server: desk, tool: write_note, bind: {ticket: after.id, text: "'noted'"}, approval: never}
+  count:
+    kind: python
+    call: tests.harness.functions:count
+    idempotent: true
+    bind: {ticket: after.id}
+    approval: never
+  hand: {kind: run, agent: second, bind: {ticket: after.id}, approval: never}
+mcp_servers:
+  desk: {url: "${TOOLS_URL}", tools: [write_note]}
 models:
   default: {base_url: "${MODEL_URL}", name: scripted, timeout: 300s}
 """
 
 REVIEW = "charge!"
 """A charge so large that a person must approve it."""
-MIX = ("charge", "notify", "charge+tell", REVIEW, "none", "charge+notify", "tell", "charge")
+MIX = (
+    "charge",
+    "notify",
+    "charge+tell",
+    REVIEW,
+    "none",
+    "charge+notify",
+    "tell",
+    "charge",
+    "publish",
+    "note",
+    "count",
+    "hand+publish",
+)
 """What the rows of a batch have the model propose, in turn."""
 VERDICTS = ("approve", "reject", "leave")
 """What a person says to the charges that await one, in turn."""
@@ -81,9 +111,13 @@ class Kill:
     """The only ticket that is opened for it has the model propose this, and its action has to stand there."""
 
 
-SENDS = tuple(Kill(point, over) for point in FAILPOINTS if point.endswith("_send") for over in ("notify", "tell"))
+OVER = {"_send": ("notify", "tell"), "_produce": ("publish",), "_tool": ("note",), "_call": ("count",)}
+"""Of failpoints that only some kinds of action come to: by which actions."""
+SENDS = tuple(
+    Kill(point, name) for end, names in OVER.items() for point in FAILPOINTS if point.endswith(end) for name in names
+)
 OTHERS = (
-    *(Kill(point) for point in FAILPOINTS if not point.endswith("_send")),
+    *(Kill(point) for point in FAILPOINTS if not point.endswith(tuple(OVER))),
     Kill("a model call"),
     Kill("a row lock"),
 )
@@ -98,6 +132,7 @@ class Clerk:
     model: RuledModel
     target: Target
     agent: WakeProcess
+    directory: Path
     rows: dict[int, str] = field(default_factory=dict[int, str])
     """What each ticket has the model propose."""
     reached: list[str] = field(default_factory=list[str])
@@ -178,7 +213,10 @@ def _rule(call: Call) -> Reaction:
         "charge": {"note": f"charged {call.row}"},
         "notify": {},
         "tell": {},
+        **{name: {} for name in ("publish", "note", "count", "hand")},
     }
+    if not offered(call.request):  # it is the agent to whom was handed over
+        return decision()
     names = [] if call.say == "none" else call.say.rstrip("!").split("+")
     return decision(*((name, proposed[name]) for name in names))
 
@@ -187,6 +225,7 @@ def _rule(call: Call) -> Reaction:
 def clerk(stack: Stack, env: dict[str, str], tmp_path: Path) -> Iterator[Clerk]:
     with ExitStack() as undo:
         model, target = undo.enter_context(RuledModel(_rule)), undo.enter_context(Target().open())
+        url = undo.enter_context(tools.served(tmp_path / TOOL_CALLS))
         world = undo.enter_context(
             attached_world(
                 stack,
@@ -197,11 +236,22 @@ def clerk(stack: Stack, env: dict[str, str], tmp_path: Path) -> Iterator[Clerk]:
                 prompt=PROMPT,
                 MODEL_URL=model.url,
                 TARGET_URL=target.url,
+                TOOLS_URL=url,
+                **{functions.VARIABLE: str(tmp_path / FUNCTION_CALLS)},
             )
         )
+        undo.enter_context(_topic(world))
         undo.enter_context(WakeProcess(world, "consume"))
         world.wait_mirrored()
-        yield Clerk(world, model, target, WakeProcess(world, "agent", "--from", "beginning"))
+        yield Clerk(world, model, target, WakeProcess(world, "agent", "--from", "beginning"), tmp_path)
+
+
+@contextmanager
+def _topic(world: World) -> Generator[None]:
+    admin, name = kafka.admin(world.loaded.config.kafka), f"{world.source}-published"
+    admin.create_topics([NewTopic(name, 3, 1)])[name].result(30)
+    yield
+    admin.delete_topics([name])[name].result(30)
 
 
 @pytest.mark.timeout(600 + 2 * ACTIVATIONS)
@@ -224,6 +274,9 @@ def test_agent_killed_at_every_step(clerk: Clerk) -> None:
         _verify_receipts(clerk)
         _verify_model_calls(clerk)
         _verify_webhooks(clerk)
+        _verify_published(clerk)
+        _verify_calls(clerk)
+        _verify_handed(clerk)
 
 
 def _wait_settled(clerk: Clerk) -> None:
@@ -237,7 +290,7 @@ def _wait_settled(clerk: Clerk) -> None:
     def settled(ledger: Connection) -> bool:
         assert clerk.agent.is_running, clerk.agent.log[-3000:]
         clerk.decide(ledger)
-        return ledger.execute(moving).fetchone() == (0, ACTIVATIONS)
+        return ledger.execute(moving).fetchone() == (0, ACTIVATIONS + sum("hand" in say for say in clerk.rows.values()))
 
     with clerk.world.ledger() as ledger:
         eventually(lambda: settled(ledger), "all runs final or waiting", within=SETTLING)
@@ -248,7 +301,7 @@ def _verify_runs(clerk: Clerk) -> None:
     runs = clerk.world.told(
         "select (r.key ->> 'id')::int, r.state, v.state, array_agg(a.state order by a.number)"
         " from wake.activation v join wake.run r on r.activation = v.id left join wake.action a on a.run = r.id"
-        " group by r.id, v.id order by 1"
+        " where v.handed is null group by r.id, v.id order by 1"
     )
     assert [ticket for ticket, *_ in runs] == sorted(clerk.rows)
     for ticket, state, activation, actions in runs:
@@ -261,7 +314,7 @@ def _verify_actions(clerk: Clerk) -> None:
     """Every action ended as the rule and the person say; only what may not be repeated is unknown."""
     found = clerk.world.told("select (bound ->> 'ticket')::int, name, state from wake.action order by run, number")
     unknown = [name for _, name, state in found if state == "unknown"]
-    assert {*unknown} == {"tell"}, "a webhook cut short that may not be repeated is for a person to settle"
+    assert {*unknown} == {"tell", "note"}, "what was cut short and may not be repeated is for a person to settle"
     spoken = {"approve": "succeeded", "reject": "rejected", "leave": "awaiting_approval"}
     wanted = Counter(
         (ticket, name, spoken[clerk.verdict(ticket)] if say == REVIEW else "succeeded")
@@ -299,12 +352,12 @@ def _verify_model_calls(clerk: Clerk) -> None:
     """One stored answer for each run, and no question that came after it."""
     stored = clerk.world.told(
         "select (r.key ->> 'id')::int, extract(epoch from s.at)::float, r.attempts"
-        " from wake.run_step s join wake.run r on r.id = s.run where s.step like 'model:%'"
+        " from wake.run_step s join wake.run r on r.id = s.run where s.step like 'model:%' and r.agent = 'clerk'"
     )
     assert sorted(ticket for ticket, *_ in stored) == sorted(clerk.rows)
     repeated = 0
     for ticket, at, attempts in stored:
-        calls = clerk.model.calls_about(ticket)
+        calls = [call for call in clerk.model.calls_about(ticket) if offered(call.request)]
         assert [call.at for call in calls if call.at > at] == [], f"ticket {ticket} was asked about after its answer"
         assert 1 <= len(calls) <= attempts
         repeated += len(calls) - 1
@@ -327,3 +380,51 @@ def _verify_webhooks(clerk: Clerk) -> None:
         assert len(bodies) >= (0 if state == "unknown" else 1), key
         assert len(bodies) <= (1 if name == "tell" else 1 + len(KILLS)), key
     assert any(len(bodies) > 1 for bodies in deliveries.values()), "a webhook killed behind its sending is sent again"
+
+
+def _ended(clerk: Clerk, name: str) -> dict[str, tuple[int, str]]:
+    """Ticket and state of each action of that name."""
+    query = "select id, (bound ->> 'ticket')::int, state from wake.action where name = %s"
+    return {key: (ticket, state) for key, ticket, state in clerk.world.told(query, name)}
+
+
+def _verify_published(clerk: Clerk) -> None:
+    """Each event that was published is there once for who reads what is committed, where its receipt says."""
+    consumer = kafka.reader(clerk.world.loaded.config.kafka, "test", at_end=True)
+    topic, found = f"{clerk.world.source}-published", Counter[tuple[str, int, int]]()
+    for partition in range(3):
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        while (message := consumer.poll(30)) is not None and message.error() is None:
+            headers: dict[str, Any] = dict(message.headers() or [])
+            found[headers["Idempotency-Key"].decode(), partition, message.offset() or 0] += 1
+    consumer.close()
+    receipts = clerk.world.told(
+        "select id, (result ->> 'partition')::int, (result ->> 'offset')::int from wake.action where name = 'publish'"
+    )
+    assert {state for _, state in _ended(clerk, "publish").values()} == {"succeeded"}
+    assert found == Counter(receipts)
+
+
+def _verify_calls(clerk: Clerk) -> None:
+    """A tool is called once at most; a function again only where it may be, always with the action's key."""
+    notes = Counter(call["key"] for call in tools.calls(clerk.directory / TOOL_CALLS))
+    for key, (_, state) in _ended(clerk, "note").items():
+        assert notes.pop(key, 0) in ((0, 1) if state == "unknown" else (1,)), key
+    assert not notes
+    counts = Counter(call["key"] for call in functions.calls(clerk.directory / FUNCTION_CALLS))
+    for key, (_, state) in _ended(clerk, "count").items():
+        assert state == "succeeded"
+        assert 1 <= counts.pop(key) <= 1 + len(KILLS)
+    assert not counts
+
+
+def _verify_handed(clerk: Clerk) -> None:
+    """Each hand-over made one run, one step deeper."""
+    made = clerk.world.told(
+        "select a.id || '/second', r.state, v.depth from wake.action a join wake.run r on r.id = a.result ->> 'run'"
+        " join wake.activation v on v.id = r.activation where a.name = 'hand'"
+    )
+    handed = clerk.world.told("select id, state, 1 from wake.run where agent = 'second'")
+    assert sorted(made) == sorted(handed)
+    assert {state for _, state, _ in made} == {"succeeded"}
+    assert len(made) == len(_ended(clerk, "hand"))

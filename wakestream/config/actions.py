@@ -49,4 +49,45 @@ class WebhookAction(ActionSection):
     timeout: Duration = 10.0
 
 
-Action = Annotated[SqlAction | WebhookAction, Field(discriminator="kind")]
+class KafkaAction(ActionSection):
+    """A CloudEvent on a topic of the configured broker, exactly once for who reads what is committed."""
+
+    kind: Literal["kafka"]
+    topic: str = Field(min_length=1)
+    key: str | None = None
+    """An expression whose value is the record's key; it may read `bound` and `chosen`."""
+    type: str | None = Field(default=None, min_length=1)
+    """The event's type; by itself `wake.action.` and the action's name."""
+    timeout: Duration = 10.0
+
+
+class McpAction(ActionSection):
+    """One call of a tool of an MCP server."""
+
+    kind: Literal["mcp"]
+    server: str
+    tool: str
+    idempotent: bool = False
+    timeout: Duration = 30.0
+
+
+class RunAction(ActionSection):
+    """Another agent takes over, for the same event."""
+
+    kind: Literal["run"]
+    agent: str
+
+
+class PythonAction(ActionSection):
+    """A call of a function in the agent's process."""
+
+    kind: Literal["python"]
+    call: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """`module:function`, importable by the agent."""
+    idempotent: bool = False
+    timeout: Duration = 10.0
+
+
+Action = Annotated[
+    SqlAction | WebhookAction | KafkaAction | McpAction | RunAction | PythonAction, Field(discriminator="kind")
+]

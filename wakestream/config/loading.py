@@ -89,7 +89,8 @@ def _describe(source: Document, detail: ErrorDetails) -> str:
     if kind == "union_tag_invalid":
         return f"{place}: {where}: `kind` must be one of {detail.get('ctx', {}).get('expected_tags')}"
     if kind == "union_tag_not_found":
-        return f"{place}: {where}: `kind` is missing; it is `sql` or `webhook`"
+        kinds = " or ".join(f"`{tag}`" for tag in _tags_at(detail["loc"]))
+        return f"{place}: {where}: `kind` is missing; it is {kinds}"
     if kind == "string_pattern_mismatch":
         return f"{place}: the name `{detail['input']}` must be lower case letters, digits and `_`, letter first"
     message = detail["msg"].removeprefix("Value error, ")
@@ -119,6 +120,21 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
     if model is None:
         return []
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _tags_at(loc: tuple[str | int, ...]) -> list[str]:
+    """The kinds among which a section of this place is chosen."""
+    annotation: Any = Config
+    for part in loc:
+        annotation = _step(annotation, str(part))
+    sections = [getattr(each, "model_fields", {}) for each in _unions(annotation)]
+    return [tag for fields in sections if "kind" in fields for tag in typing.get_args(fields["kind"].annotation)]
+
+
+def _unions(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, with or without annotations around it."""
+    arguments = typing.get_args(annotation)
+    return _unions(arguments[0]) if typing.get_origin(annotation) is typing.Annotated else arguments
 
 
 def _step(annotation: Any, part: str) -> Any:

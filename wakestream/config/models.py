@@ -11,6 +11,7 @@ from wakestream.config.budgets import Budget, Rate
 from wakestream.config.lookups import Lookup
 from wakestream.config.masking import Mask
 from wakestream.config.sections import Duration, Name, Section, Size
+from wakestream.config.servers import McpServer
 from wakestream.config.timing import Breaker, Timing
 
 Fire = Literal["enter", "leave", "change"]
@@ -280,6 +281,7 @@ class Config(Section):
     agents: dict[Name, Agent] = {}
     actions: dict[Name, Action] = {}
     models: dict[Name, Model] = {}
+    mcp_servers: dict[Name, McpServer] = {}
     limits: Limits = Limits()
     notify: Notify = Notify()
     metrics: Metrics = Metrics()

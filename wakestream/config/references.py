@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from wakestream import topics
 from wakestream.config import adopting, spending
-from wakestream.config.actions import SqlAction
+from wakestream.config.actions import Action, KafkaAction, McpAction, RunAction, SqlAction
 from wakestream.config.document import KeyPath
 from wakestream.config.models import Config
 
@@ -79,11 +80,33 @@ def _agents(config: Config) -> Iterator[Problem]:
 def _actions(config: Config) -> Iterator[Problem]:
     for name, action in config.actions.items():
         path = ("actions", name)
-        if isinstance(action, SqlAction):
-            yield from _known((*path, "connection"), "connection", action.connection, config.connections)
+        yield from _action(config, path, action)
         seen: dict[str, str] = {}
         for part, names in (("bind", action.bind), ("choose", action.choose), ("parameters", action.parameters)):
             for argument in names:
                 if argument in seen:
                     yield (*path, part, argument), f"`{argument}` is in `{seen[argument]}` already; give it one origin"
                 seen[argument] = part
+
+
+def _action(config: Config, path: KeyPath, action: Action) -> Iterator[Problem]:
+    """What its kind names."""
+    match action:
+        case SqlAction():
+            yield from _known((*path, "connection"), "connection", action.connection, config.connections)
+        case KafkaAction():
+            if action.topic in {topic for source in config.sources for topic in topics.of_source(source)}:
+                yield (*path, "topic"), f"`{action.topic}` is a topic that only wakestream writes; name one of your own"
+        case McpAction():
+            yield from tool(config, path, action.server, action.tool)
+        case RunAction():
+            yield from _known((*path, "agent"), "agent", action.agent, config.agents)
+        case _:
+            pass
+
+
+def tool(config: Config, path: KeyPath, server: str, name: str) -> Iterator[Problem]:
+    """A tool of a server that may be called."""
+    yield from _known((*path, "server"), "MCP server", server, config.mcp_servers)
+    if server in config.mcp_servers and name not in config.mcp_servers[server].tools:
+        yield (*path, "tool"), f"`{name}` is not among `mcp_servers.{server}.tools`; add it there if it may be called"

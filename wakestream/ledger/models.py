@@ -263,6 +263,8 @@ class Activation(Base):
     batch: Mapped[str | None]
     """The run that answers it together with others."""
     created_at: Mapped[datetime] = _now()
+    handed: Mapped[dict[str, Any] | None]
+    """Of one that an action of kind `run` made: which action, of which agent, with its values and the model's words."""
     __table_args__ = (
         _one_of("state", states.ACTIVATION),
         Index(

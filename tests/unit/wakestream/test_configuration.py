@@ -91,7 +91,11 @@ def test_it_cannot_be_changed(tmp_path: Path) -> None:
             "table: airline.public.fligth",
             "wake.yaml:13:5: no captured table `airline.public.fligth`; did you mean `airline.public.flight`?",
         ),
-        ("kind: sql", "kind: sqll", "wake.yaml:20:3: actions.rebook: `kind` must be one of 'sql', 'webhook'"),
+        (
+            "kind: sql",
+            "kind: sqll",
+            "wake.yaml:20:3: actions.rebook: `kind` must be one of 'sql', 'webhook', 'kafka', 'mcp', 'run', 'python'",
+        ),
         ("connection: airline_ops", "connection: ops", "wake.yaml:22:5: no connection `ops`; there are: `airline_ops`"),
         (
             "fire: enter",

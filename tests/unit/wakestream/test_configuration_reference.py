@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from wakestream.config import actions, lookups, models
+from wakestream.config import actions, lookups, models, servers
 from wakestream.config.sections import Section
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/configuration.md").read_text()
@@ -17,7 +17,7 @@ def settings(model: type[BaseModel]) -> list[str]:
 
 
 def sections() -> list[type[BaseModel]]:
-    named = {name: each for part in (models, actions, lookups) for name, each in vars(part).items()}
+    named = {name: each for part in (models, actions, lookups, servers) for name, each in vars(part).items()}
     found = [each for each in named.values() if isinstance(each, type) and issubclass(each, Section)]
     return [each for each in found if each not in (Section, actions.ActionSection)]
 
