@@ -51,6 +51,18 @@ def show(run: RunId, as_json: JsonOption = False, config: ConfigOption = options
 
 
 @app.command()
+def tree(run: RunId, as_json: JsonOption = False, config: ConfigOption = options.DEFAULT_CONFIG) -> None:
+    """Tell what led to a run and what came of it: change, run, action, change and so on."""
+    from cli import causes, output
+
+    found = options.insights(config).tree(run)
+    if as_json:
+        output.document(found)
+    else:
+        causes.tell(found)
+
+
+@app.command()
 def retry(
     run: RunId,
     reason: ReasonOption = None,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, any_, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from console import finding, records, subjects, views
+from console import causes, finding, records, subjects, views
 from console.sessions import transaction
 from wakestream.config import Config
 from wakestream.ledger.models import (
@@ -59,6 +59,11 @@ class Insights:
         """The whole story of a run."""
         with transaction(self._engine) as session:
             return self._run_story(session, run_id)
+
+    def tree(self, run_id: str) -> causes.Tree:
+        """What led to a run and what came of it."""
+        with transaction(self._engine) as session:
+            return causes.tree(session, run_id)
 
     def actions(
         self,

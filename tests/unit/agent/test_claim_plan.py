@@ -31,9 +31,6 @@ def crowded(world: World) -> World:
             ("pending", "trigger disrupted: runs per day", "1 day"),
         ):
             _copy(connection, state, budget, later)
-        connection.execute(
-            "update wake.run set rank = rank + interval '1 hour' where state = 'pending' and budget is null"
-        )
         connection.execute("analyze wake.run")
         connection.execute("analyze wake.activation")
     return world
