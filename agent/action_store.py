@@ -8,13 +8,15 @@ import msgspec
 
 from agent import json_text, run_store
 from agent.database import Connection
-from agent.effects.outcome import Again, Failed, Outcome, Pending, Succeeded, Unknown
+from agent.effects.outcome import MOVED, Again, Failed, Outcome, Pending, Stale, Succeeded, Unknown
 from agent.leases import LEASE, Lease, LeaseLostError
-from wakestream import states
+from wakestream import fences, states
 from wakestream.events import Cause
+from wakestream.fences import Fence, Move
 
 ATTEMPTS = 20
 """How often an effect is tried before it fails; about two hours with the longest pauses."""
+STILL_TO_COME: frozenset[states.ActionState] = frozenset({"proposed", "awaiting_approval", "approved"})
 
 
 class Proposed(msgspec.Struct, frozen=True):
@@ -30,6 +32,7 @@ class Proposed(msgspec.Struct, frozen=True):
     effect: dict[str, Any]
     approval: str
     reason: str
+    fence: Fence | None = None
 
 
 class Claimed(NamedTuple):
@@ -55,12 +58,12 @@ def propose(connection: Connection, run: run_store.Run, actions: list[Proposed])
     for each in actions:
         connection.execute(
             "insert into wake.action"
-            " (id, run, number, name, kind, state, bound, chosen, arguments, effect, reason, approval, depth)"
-            " values (%s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s)"
+            " (id, run, number, name, kind, state, bound, chosen, arguments, effect, fence, reason, approval, depth)"
+            " values (%s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s)"
             " on conflict do nothing",
             (
                 *(f"{run.id}/{each.number}", run.id, each.number, each.name, each.kind, each.state),
-                *map(json_text.storable, (each.bound, each.chosen, each.arguments, each.effect)),
+                *map(json_text.storable, (each.bound, each.chosen, each.arguments, each.effect, each.fence)),
                 *(each.reason, each.approval, run.depth + 1),
             ),
         )
@@ -88,15 +91,21 @@ def claim(connection: Connection, by: str) -> Claimed | None:
         " r.trigger, array(select o.subject from wake.activation o where o.id = r.activation or o.batch = r.id"
         " or o.batch = (select h.batch from wake.activation h where h.id = r.activation and h.handed is not null)"
         " order by o.committed_at, o.id),"
+        " a.fence::text, array(select e.fence::text from wake.action e where e.run = a.run and e.number > a.number"
+        " and e.fence is not null and e.state = any(%s)),"
         " case when a.decided_by is null then (select e.name || ' ' || e.state from wake.action e"
         " where e.run = a.run and e.number < a.number and e.state <> 'succeeded' order by e.number limit 1) end",
-        (sorted(states.ACTION_FINAL), by, LEASE),
+        (sorted(states.ACTION_FINAL), by, LEASE, sorted(STILL_TO_COME)),
     ).fetchone()
     if row is None:
         return None
-    action, name, effect, intent, kind, run, attempts, depth, trigger, subjects, broken = row
+    action, name, effect, intent, kind, run, attempts, depth, trigger, subjects, fence, later, broken = row
     cause = Cause(action, run, trigger, tuple(subjects), depth)
-    pending = Pending(action, name, json_text.load(effect), cause, intent and json_text.load(intent))
+    pending = Pending(
+        *(action, name, json_text.load(effect), cause, intent and json_text.load(intent)),
+        fence=fences.load(fence) if fence else None,
+        later=tuple(fences.load(text) for text in later),
+    )
     return Claimed(pending, kind, run, attempts, Lease(by, attempts), intent is not None, broken)
 
 
@@ -112,7 +121,11 @@ def finish(connection: Connection, action: Claimed, outcome: Outcome, delay: flo
             _end(connection, action, "succeeded", None, result)
             if also is not None:
                 also(connection)
+            rebase(connection, action.pending.id)
             return "succeeded"
+        case Stale(differences):
+            turn_stale(connection, action, "; ".join(differences), {"differences": list(differences)})
+            return "stale"
         case Failed(reason, result):
             _end(connection, action, "failed", reason, result)
             return "failed"
@@ -133,9 +146,27 @@ def finish(connection: Connection, action: Claimed, outcome: Outcome, delay: flo
             assert_never(outcome)
 
 
-def turn_stale(connection: Connection, action: Claimed, reason: str) -> None:
+def turn_stale(connection: Connection, action: Claimed, reason: str, result: dict[str, Any] | None = None) -> None:
     """It must not happen any more."""
-    _end(connection, action, "stale", reason, None)
+    _end(connection, action, "stale", reason, result)
+
+
+def rebase(connection: Connection, action_id: str) -> None:
+    """What an action's own transaction made of rows that later ones of its run rest on counts for these as well."""
+    row = connection.execute(
+        "select run, number, (intent -> %s)::text from wake.action where id = %s", (MOVED, action_id)
+    ).fetchone()
+    moved = json_text.load(row[2]) if row and row[2] else None
+    if row is None or not moved:
+        return
+    following = connection.execute(
+        "select id, fence::text from wake.action where run = %s and number > %s and fence is not null"
+        " and state = any(%s) order by number for update",
+        (row[0], row[1], sorted(STILL_TO_COME)),
+    ).fetchall()
+    for later, text in following:
+        fence = fences.after_own(fences.load(text), (Move(*each) for each in moved))
+        connection.execute("update wake.action set fence = %s::jsonb where id = %s", (json_text.storable(fence), later))
 
 
 def settle_later(connection: Connection, action: Claimed, reason: str, delay: float) -> None:
@@ -170,6 +201,8 @@ def settle_by_receipts(connection: Connection) -> list[str]:
     ).fetchall()
     for run in sorted({row[1] for row in rows}):
         run_store.settle(connection, run)
+    for action, _ in rows:
+        rebase(connection, action)
     return [row[0] for row in rows]
 
 

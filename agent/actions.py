@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
 
-from agent import action_store, backoff, measures, unexpected
+from agent import action_store, backoff, measures, own_changes, unexpected
 from agent.action_store import Claimed
 from agent.database import Ledger
-from agent.effects.outcome import Effect, Failed, Outcome, Succeeded
+from agent.effects.outcome import Effect, Failed, Outcome, Stale, Succeeded
 from agent.keeping import keep
 from agent.leases import LeaseLostError
+from wakestream import fences
 from wakestream.errors import FatalError, TransientError
 from wakestream.failpoint import reach
+from wakestream.fences import Present
 
 logger = logging.getLogger(__name__)
+
+COMPARES_ITSELF = {"sql"}
+"""Kinds that compare the fence in their own transaction."""
 
 
 class Actions:
@@ -58,9 +64,44 @@ class Actions:
         effect = self._effects.get(action.kind)
         if effect is None:
             return Failed(f"this version has no effect `{action.kind}`")
+        action = self._knowing_own_changes(action)
+        outcome = self._bring_about(effect, action)
+        if isinstance(outcome, Stale) and self._is_untold(action):
+            raise TransientError("what an action before it in the same run has changed is not told yet")
+        return outcome
+
+    def _bring_about(self, effect: Effect, action: Claimed) -> Outcome:
+        pending = dataclasses.replace(action.pending, compare=lambda: self._present(action))
         if action.interrupted:
-            return effect.settle(action.pending, lambda intent: self._record(action, intent))
-        return effect.execute(action.pending, lambda intent: self._record(action, intent))
+            return effect.settle(pending, lambda intent: self._record(action, intent))
+        if action.kind not in COMPARES_ITSELF and (differences := self._present(action).differences):
+            return Stale(differences)
+        return effect.execute(pending, lambda intent: self._record(action, intent))
+
+    def _knowing_own_changes(self, action: Claimed) -> Claimed:
+        if action.pending.fence is None:
+            return action
+        with self._ledger.transaction("reading the run's own changes", durable=False) as connection:
+            fence = own_changes.accepted(connection, action.pending.id, action.pending.fence)
+        return action._replace(pending=dataclasses.replace(action.pending, fence=fence))
+
+    def _is_untold(self, action: Claimed) -> bool:
+        with self._ledger.transaction("looking for the run's own changes", durable=False) as connection:
+            return own_changes.untold(connection, action.pending.id)
+
+    def _present(self, action: Claimed) -> Present:
+        """What the context store says of the action's fence. Raises `TransientError` while it is behind."""
+        fence = action.pending.fence
+        if fence is None:
+            return Present((), (), False, ())
+        with self._ledger.transaction("comparing with the present state", durable=False) as connection:
+            found = fences.compare_with_store(connection, fence)
+        if found.behind:
+            raise TransientError(
+                f"the context store of {fence.source} has not reached {fence.log}/{fence.offset}, the place of the"
+                " decision; is `wake consume` running?"
+            )
+        return found
 
     def _record(self, action: Claimed, intent: dict[str, Any]) -> None:
         with self._ledger.transaction("recording an intent") as connection:
@@ -79,9 +120,19 @@ class Actions:
         logger.log(
             logging.WARNING if states[-1] in ("failed", "unknown") else logging.INFO,
             "Action %s: %s%s",
-            *(states[-1], action.pending.id, "" if isinstance(outcome, Succeeded) else f": {outcome.reason}"),
+            *(states[-1], action.pending.id, _told(outcome)),
             extra=_extra(f"action_{states[-1]}", action),
         )
+
+
+def _told(outcome: Outcome) -> str:
+    match outcome:
+        case Succeeded():
+            return ""
+        case Stale(differences):
+            return f": {'; '.join(differences)}"
+        case _:
+            return f": {outcome.reason}"
 
 
 def _extra(deed: str, action: Claimed) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from agent import admission, json_text, positions, wait_store
+from agent import admission, json_text, own_changes, positions, wait_store
 from agent.activations import Batch, Ending, Firing, Letter, NewActivation, Waiting
 from agent.admission import Admitted, NewRun
 from agent.database import Connection
@@ -34,6 +34,7 @@ def write(connection: Connection, batch: Batch, owned: Mapping[Place, Owned], pr
         complete = admission.close_batches(connection, program)
         begin_runs(connection, complete, program.digest)
         written = written._replace(runs=written.runs + len(complete))
+    own_changes.write(connection, batch.own_rows)
     write_letters(connection, batch.letters)
     write_counts(connection, batch.counts)
     if batch.letters:

@@ -98,6 +98,8 @@ class Batch:
     waits: dict[Key, Wait | None] = field(default_factory=dict[Key, Wait | None])
     """Those that began or went on; None for one that is over."""
     letters: list[Letter] = field(default_factory=list[Letter])
+    own_rows: list[str] = field(default_factory=list[str])
+    """Events of rows that our own actions changed."""
     counts: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict[tuple[str, str], tuple[int, str]])
 
     def add(self, trigger: CompiledTrigger, event: ContextEvent, message: Message, verdict: Verdict) -> None:
@@ -136,7 +138,7 @@ class Batch:
     @property
     def matters(self) -> bool:
         """Whether anything but positions and counts is in it."""
-        return bool(self.activations or self.firings or self.endings or self.waits or self.letters)
+        return bool(self.activations or self.firings or self.endings or self.waits or self.letters or self.own_rows)
 
     def count(self, trigger: CompiledTrigger, outcome: str, event_id: str) -> None:
         """One more of what conditions came to."""

@@ -27,6 +27,11 @@ class GlanceData(msgspec.Struct, frozen=True, gc=False):
     position: Position
     changed: tuple[str, ...] | None = None
     missing: tuple[str, ...] = ()
+    cause: GlanceCause | None = None
+
+
+class GlanceCause(msgspec.Struct, frozen=True, gc=False):
+    """That one of our actions made the change; which, is read where that counts."""
 
 
 class Glance(msgspec.Struct, frozen=True, gc=False):
@@ -36,6 +41,11 @@ class Glance(msgspec.Struct, frozen=True, gc=False):
     subject: str
     time: str
     data: GlanceData
+
+    @property
+    def is_own_row(self) -> bool:
+        """Whether it is a row that one of our actions changed."""
+        return self.data.cause is not None and self.type.startswith("row.")
 
 
 _glances = msgspec.json.Decoder(Glance)

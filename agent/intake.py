@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from agent import activation_store, admission, dispatch, measures, positions, triggers, wait_store
-from agent.activations import Batch, Letter, Message
+from agent.activations import Batch, Letter, Message, text_of
 from agent.backoff import Backoff
 from agent.database import Ledger
 from agent.positions import Moved, Owned, Place, Start
@@ -188,6 +188,8 @@ class Intake:
         if seen.type in dispatch.ENDINGS:
             self._waiting.interrupt(message, batch)
             return
+        if seen.is_own_row:
+            batch.own_rows.append(text_of(message.payload))
         candidates = self._dispatch.candidates(message.source, seen)
         waits = self._waiting.of(place, seen.subject)
         if not candidates and not waits:

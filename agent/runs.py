@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent import action_store, answers, bound, measures, prompts, proposals, run_store
+from agent import action_store, answers, bound, fencing, measures, prompts, proposals, run_store
 from agent.answers import AnswerError, Decision, Offer
 from agent.database import Ledger
 from agent.gate import Gate
@@ -19,7 +19,7 @@ from agent.programs import Programs
 from agent.run_store import Run, Step
 from wakestream.errors import EventError, TransientError
 from wakestream.failpoint import reach
-from wakestream.program import CompiledAgent, Program
+from wakestream.program import CompiledAgent, CompiledTrigger, Program
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Runs:
         steps = self._steps(run) if run.begun else {}
         question = self._question(agent, run, steps)
         decision = self._decide(agent, run, question, steps)
-        self._propose(run, question, decision)
+        self._propose(trigger, agent, run, question, decision)
 
     def close(self) -> None:
         """Close what former programs opened."""
@@ -178,9 +178,12 @@ class Runs:
 
         keep(write, self._stop)
 
-    def _propose(self, run: Run, question: _Question, decision: Decision) -> None:
+    def _propose(
+        self, trigger: CompiledTrigger, agent: CompiledAgent, run: Run, question: _Question, decision: Decision
+    ) -> None:
         event = run.event
         actions = proposals.proposed(decision, question.offered, question.values, event)
+        actions = fencing.fenced(actions, trigger.fences, agent, run.together or (event,))
         reach("agent.6.before_propose")
         said = {
             "reason": decision.reason,

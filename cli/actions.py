@@ -56,6 +56,9 @@ def show(action: ActionId, as_json: JsonOption = False, config: ConfigOption = o
 def approve(
     action: ActionId,
     reason: ReasonOption = None,
+    although_stale: Annotated[
+        bool, typer.Option("--although-stale", help="Also when what it was decided on has changed since.")
+    ] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     config: ConfigOption = options.DEFAULT_CONFIG,
@@ -67,7 +70,7 @@ def approve(
     if not yes and sys.stdin.isatty():
         output.section(f"action {action}", story.action_lines(options.insights(config).action(action)))
     options.confirm("Execute this?", yes)
-    output.decided(operations.approve(action, reason), as_json=as_json)
+    output.decided(operations.approve(action, reason, although_stale=although_stale), as_json=as_json)
 
 
 @app.command()

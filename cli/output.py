@@ -23,7 +23,7 @@ COLOURS = {
     **dict.fromkeys(("running", "executing", "open", "pending"), "cyan"),
     **dict.fromkeys(("waiting", "awaiting_approval", "held", "proposed"), "yellow"),
     **dict.fromkeys(("failed", "unknown", "parked"), "red"),
-    **dict.fromkeys(("cancelled", "rejected", "stale", "expired", "suppressed", "discarded"), "dim"),
+    **dict.fromkeys(("cancelled", "rejected", "stale", "expired", "shadowed", "suppressed", "discarded"), "dim"),
 }
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 

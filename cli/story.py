@@ -59,8 +59,23 @@ def action_lines(action: views.ActionDetail) -> list[str]:
         "executed": output.exactly(action.executed_at),
         "result": action.result,
         "receipt": receipt_text(action.receipt),
+        "rests on": _fence_text(action.fence),
     }
-    return output.fields(pairs)
+    return output.fields(pairs) + ([] if action.fence is None else action.fence.differences)
+
+
+def _fence_text(fence: views.FenceView | None) -> str | None:
+    """What a decision rested on and whether it is still so, on one line."""
+    if fence is None:
+        return None
+    words = {
+        "holds": "nothing of it has changed",
+        "changed": "changed since:",
+        "behind": "the context store has not reached its place yet",
+        "over": "",
+    }
+    told = [", ".join(fence.rows) or "no row", words[fence.state], *(f"not compared: {each}" for each in fence.untold)]
+    return "; ".join(part for part in told if part)
 
 
 def receipt_text(receipt: views.Receipt | views.Json | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, any_, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from console import causes, finding, records, subjects, views
+from console import causes, fencing, finding, records, subjects, views
 from console.sessions import transaction
 from wakestream.config import Config
 from wakestream.ledger.models import (
@@ -148,7 +148,7 @@ class Insights:
         proposed = select(Action, Receipt).outerjoin(Receipt, Receipt.action == Action.id)
         proposed = proposed.where(Action.run == run_id).order_by(Action.number)
         actions = [
-            records.action_detail(action, receipt, _history(session, action.id))
+            records.action_detail(action, receipt, fencing.shown(session, action), _history(session, action.id))
             for action, receipt in session.execute(proposed)
         ]
         return records.run_story(run, activation, list(steps), actions, _history(session, run_id), self._config)

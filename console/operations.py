@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session
 
-from console import finding, operators, records, views
+from console import fencing, finding, operators, records, views
 from console.sessions import transaction
 from wakestream import settling, states
 from wakestream.errors import RefusedError
@@ -32,9 +32,9 @@ class Operations:
         self._engine = engine
         self._token = token
 
-    def approve(self, action_id: str, reason: str | None = None) -> views.Decided:
-        """Let an action that waits for a person run."""
-        return self._on_action(action_id, "approve", reason, _approve)
+    def approve(self, action_id: str, reason: str | None = None, *, although_stale: bool = False) -> views.Decided:
+        """Let an action that waits for a person run; one whose decision is stale only when told so."""
+        return self._on_action(action_id, "approve", reason, _approve_stale if although_stale else _approve)
 
     def reject(self, action_id: str, reason: str | None) -> views.Decided:
         """Keep an action from running, for a reason; its run ends when nothing else is open."""
@@ -136,7 +136,22 @@ class Operations:
 def _approve(session: Session, action: Action, who: Operator, reason: str | None) -> None:
     if action.state != "awaiting_approval":
         raise RefusedError(_why_not(action, "approved", "only one that awaits approval can be approved"))
+    _, present = fencing.present(session, action)
+    if present.differences:
+        raise RefusedError(
+            f"action `{action.id}` was decided on what has changed since: {'; '.join(present.differences)}; "
+            "reject it, or approve it with --although-stale"
+        )
     _decide(session, action, who, "approved", reason)
+
+
+def _approve_stale(session: Session, action: Action, who: Operator, reason: str | None) -> str | None:
+    """The person has seen what changed: the present state counts as what the decision rests on."""
+    if action.state != "awaiting_approval":
+        raise RefusedError(_why_not(action, "approved", "only one that awaits approval can be approved"))
+    note = fencing.accept_present(session, action)
+    _decide(session, action, who, "approved", reason)
+    return note
 
 
 def _reject(session: Session, action: Action, who: Operator, reason: str | None) -> None:

@@ -67,7 +67,10 @@ def action_row(action: models.Action, receipt: models.Receipt | None) -> views.A
 
 
 def action_detail(
-    action: models.Action, receipt: models.Receipt | None, history: list[views.AuditRow]
+    action: models.Action,
+    receipt: models.Receipt | None,
+    fence: views.FenceView | None,
+    history: list[views.AuditRow],
 ) -> views.ActionDetail:
     """An action with what will be, or was, executed."""
     return views.ActionDetail(
@@ -75,6 +78,7 @@ def action_detail(
         effect=action.effect,
         intent=action.intent,
         result=action.result,
+        fence=fence,
         history=history,
     )
 

@@ -89,6 +89,22 @@ class ActionRow(View, frozen=True, kw_only=True):
     """Of an SQL action its mark in the change log; of a webhook the response."""
 
 
+class FenceView(View, frozen=True, kw_only=True):
+    """What a decision rested on, and whether it is still so."""
+
+    state: str
+    """`holds`, `changed`, `behind` (the store has not reached the decision's place), `over` (it happened or cannot)."""
+    source: str
+    log: int
+    offset: int
+    on_stale: str
+    rows: dict[str, Json | None]
+    """By subject, the values that the decision saw; null where there was no row."""
+    differences: list[str]
+    untold: list[str]
+    """What cannot be compared, with the reason."""
+
+
 class ActionDetail(ActionRow, frozen=True, kw_only=True):
     """An action with what will be, or was, executed."""
 
@@ -96,6 +112,7 @@ class ActionDetail(ActionRow, frozen=True, kw_only=True):
     """The statement or request with its values."""
     intent: Json | None
     result: Json | None
+    fence: FenceView | None
     history: list[AuditRow]
 
 

@@ -51,6 +51,8 @@ class Values:
         self._derived = [(path[0], _DERIVED[path[0]]) for path in reading.variables if path[0] in _DERIVED]
         self._now = "now" in self.names
         self._accesses = [(".".join(path), steps) for path, steps in reading.accesses]
+        self.looked_at = frozenset((*path, *steps) for path, steps in reading.accesses)
+        """Every value that may count, as steps from the root; `EACH` goes from a list to its elements."""
         self._unknowable = Unknowable(reading.variables)
 
     def unknown(self, missing: Iterable[str]) -> str | None:

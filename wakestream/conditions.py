@@ -67,6 +67,8 @@ class Condition:
         self._program = _Program(text, reading)
         self.reads = frozenset(self._program.values.names)
         """Dotted paths of all it reads: `after.status`, `after.alternatives`, `before`, `op`."""
+        self.looked_at = self._program.values.looked_at
+        """The same as steps, inside lists too: what its outcome rests on."""
 
     def evaluate(
         self, images: Images, *, missing: Collection[str] = (), now: datetime.datetime | None = None
@@ -103,6 +105,8 @@ class Expression:
         self._program = _Program(text, reading)
         self.reads = frozenset(self._program.values.names)
         """Dotted paths of all it reads."""
+        self.looked_at = self._program.values.looked_at
+        """The same as steps, inside lists too."""
 
     @property
     def node(self) -> Node | None:
@@ -138,6 +142,7 @@ class PathExpression(Expression):
         self._found = found
         self._unknowable = condition_values.Unknowable({found.path: found.node})
         self.reads = frozenset({".".join(found.path)})
+        self.looked_at = frozenset({(*found.path, *found.steps)})
 
     @property
     def node(self) -> Node:

@@ -19,6 +19,7 @@ from wakestream.config.models import Agent, Model, Trigger
 from wakestream.config.timing import Breaker
 from wakestream.program_actions import CompiledAction, CompiledLookup, TriggerScope
 from wakestream.program_budgets import CompiledBudget, compile_budgets
+from wakestream.program_fences import FencePlan, Rows
 from wakestream.program_problems import Problems
 from wakestream.program_timing import CompiledTiming
 
@@ -61,6 +62,8 @@ class CompiledTrigger:
     """The table whose rows it watches, itself or as an entity's root."""
     budgets: tuple[CompiledBudget, ...] = ()
     """Its own and its agent's."""
+    fences: dict[str, FencePlan] = field(default_factory=dict[str, FencePlan])
+    """What the decision for each action rests on."""
 
     @property
     def agent(self) -> CompiledAgent:
@@ -96,6 +99,7 @@ class _Subject:
     blind: str
     root: str
     tables: frozenset[str]
+    rows: Rows
 
 
 def compile_program(
@@ -192,18 +196,34 @@ def _trigger(
     if not within.sees((*path, "when"), condition.reads):
         return None
     reads = frozenset(read.partition(".")[2] for read in condition.reads if read.partition(".")[0] == "after")
+    fences = {
+        each: _fence(subject.rows, condition, action)
+        for agent in agents.values()
+        for each, action in agent.actions.items()
+    }
     return CompiledTrigger(
         *(name, settings, subject.source, subject.name, condition, reads, agents, timing),
         breaker=_breaker(settings, config),
         tables=subject.tables,
         root=subject.root,
         budgets=compile_budgets(config, name, within),
+        fences=fences,
     )
 
 
 def _breaker(settings: Trigger, config: Config) -> Breaker | None:
     chosen = config.limits.breaker if settings.breaker is None else settings.breaker
     return None if chosen == "off" else chosen
+
+
+def _fence(rows: Rows, condition: Condition, action: CompiledAction) -> FencePlan:
+    """All that a decision for the action rests on."""
+    worked_out = [condition, *action.bind.values(), *([] if isinstance(action.approval, str) else [action.approval])]
+    return rows.plan(
+        read=[steps for each in worked_out for steps in each.looked_at],
+        whole=[steps for each in action.fence for steps in each.looked_at],
+        choices={name: next(iter(choice.source.looked_at)) for name, choice in action.choose.items()},
+    )
 
 
 def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], problems: Problems) -> _Subject | None:
@@ -220,7 +240,9 @@ def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], pr
         return None
     if settings.table:
         scope = program_scopes.table_scope(revision.catalogue, revision.capture, label)
-        return _Subject(source, label, scope, _blind(revision, label), label, frozenset({label}))
+        return _Subject(
+            source, label, scope, _blind(revision, label), label, frozenset({label}), Rows(revision, label, None)
+        )
     entity = revision.capture.entities.get(settings.entity or "")
     suspended = revision.capture.suspended.get(settings.entity or "")
     if suspended is not None:
@@ -230,7 +252,8 @@ def _subject(trigger: str, config: Config, revisions: Mapping[str, Revision], pr
         problems.add(path, f"the catalogue of `{source}` has no entity `{settings.entity}` yet; run `wake apply`")
         return None
     scope = program_scopes.entity_scope(revision.catalogue, revision.capture, entity)
-    return _Subject(source, entity.name, scope, "", entity.root, frozenset(entity.tables))
+    tables = frozenset(entity.tables)
+    return _Subject(source, entity.name, scope, "", entity.root, tables, Rows(revision, entity.root, entity))
 
 
 def _complete(revision: Revision, entity: Entity) -> bool:

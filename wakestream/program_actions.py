@@ -10,7 +10,7 @@ import jsonschema_rs
 
 from wakestream import condition_scope, program_sql
 from wakestream.condition_scope import Document, ListOf, Node, Scalar, Scope
-from wakestream.conditions import Condition, Expression
+from wakestream.conditions import Condition, Expression, PathExpression
 from wakestream.config.actions import Action, ActionSection, KafkaAction, SqlAction
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
@@ -18,6 +18,7 @@ from wakestream.config.lookups import Lookup
 from wakestream.program_problems import Problems
 
 CHOICE_ROOTS = condition_scope.ACTION_ROOTS - {"bound", "chosen"}
+FENCE_ROOTS = frozenset({"after"})
 LOOKUP_ROOTS = frozenset({"after", "before", "key", "cause", "event", "run"})
 
 
@@ -43,6 +44,8 @@ class CompiledAction:
     """Bound names whose column is an array, which SQL spells otherwise than JSON."""
     key: Expression | None = None
     """Of kind `kafka`: the record's key."""
+    fence: tuple[Expression, ...] = ()
+    """What its decision rests on besides the condition, `bind`, `choose` and `approval`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,13 @@ def compile_action(name: str, settings: Action, within: TriggerScope) -> Compile
     approval = _approval(path, settings, scope, within)
     wanted = settings.key if isinstance(settings, KafkaAction) else None
     key = within.expression((*path, "key"), wanted, scope, roots, "key") if wanted else None
+    fence = _fence(path, settings, within)
+    if len(fence) < len(settings.fence):
+        return None
     if approval is None or len(bind) < len(settings.bind) or (wanted and key is None):
         return None
     choices = {choice: made[0] for choice, made in choose.items() if made}
-    return CompiledAction(name, settings, choices, bind, approval, _arrays(bind), key)
+    return CompiledAction(name, settings, choices, bind, approval, _arrays(bind), key, fence)
 
 
 def compile_lookup(name: str, settings: Lookup, within: TriggerScope) -> CompiledLookup | None:
@@ -185,6 +191,22 @@ def _bad_key(source: str, key: str, element: Document) -> str:
     if key in element.fields:
         return f"`{key}` is not a single value: choose by a column that identifies an element of {source}"
     return f"the elements of {source} have no column `{key}`{nearest(key, element.fields)}"
+
+
+def _fence(path: KeyPath, settings: ActionSection, within: TriggerScope) -> tuple[Expression, ...]:
+    """The further paths of `fence`; what is no path of the document is a problem."""
+    found: list[Expression] = []
+    for number, text in enumerate(settings.fence):
+        where = (*path, "fence", number)
+        made = within.expression(where, text, within.scope, FENCE_ROOTS, "fence")
+        if made is None:
+            continue
+        if isinstance(made, PathExpression):
+            found.append(made)
+        else:
+            message = f"{text} is worked out: name a column, as in after.status, or a row, as in after.flight"
+            within.problems.add_in(where, 1, 1, message)
+    return tuple(found)
 
 
 def _approval(

@@ -17,6 +17,7 @@ ActionState = Literal[
     "expired",
     "failed",
     "unknown",
+    "shadowed",
 ]
 
 ACTIVATION: tuple[ActivationState, ...] = get_args(ActivationState)
@@ -35,7 +36,8 @@ RUN_MOVES: dict[RunState, frozenset[RunState]] = {
 }
 
 ACTION_MOVES: dict[ActionState, frozenset[ActionState]] = {
-    "proposed": frozenset({"awaiting_approval", "approved", "rejected"}),
+    # Shadowed: it says what would have been done, and is never done.
+    "proposed": frozenset({"awaiting_approval", "approved", "rejected", "shadowed"}),
     "awaiting_approval": frozenset({"approved", "rejected", "stale", "expired"}),
     "approved": frozenset({"executing", "stale", "rejected"}),
     # Back to approved: the effect surely did not happen and is tried again.
@@ -44,9 +46,10 @@ ACTION_MOVES: dict[ActionState, frozenset[ActionState]] = {
     "rejected": frozenset(),
     "stale": frozenset(),
     "expired": frozenset(),
+    "shadowed": frozenset(),
     "failed": frozenset({"approved"}),
     # Settled by its receipt, or by a person who decides to try again.
     "unknown": frozenset({"succeeded", "failed", "approved"}),
 }
 
-ACTION_FINAL: frozenset[ActionState] = frozenset({"succeeded", "rejected", "stale", "expired", "failed"})
+ACTION_FINAL: frozenset[ActionState] = frozenset({"succeeded", "rejected", "stale", "expired", "failed", "shadowed"})

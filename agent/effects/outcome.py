@@ -9,7 +9,11 @@ from typing import Any, Protocol, Self
 from agent.database import Connection
 from wakestream.config import Config
 from wakestream.events import Cause, ContextEvent
+from wakestream.fences import Fence, Present
 from wakestream.program_actions import CompiledAction
+
+MOVED = "moved"
+"""Where an intent says what the transaction makes of rows that later actions of the run rest on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,12 @@ class Pending:
     """What its mark or token says."""
     intent: dict[str, Any] | None
     """What an earlier attempt recorded before its effect, when that attempt was cut short."""
+    fence: Fence | None = None
+    """The rows that its decision rested on."""
+    later: tuple[Fence, ...] = ()
+    """The same of the actions of its run that come after it."""
+    compare: Callable[[], Present] | None = None
+    """Asks the context store whether the fence still holds, for what the effect cannot compare itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,14 @@ class Unknown:
     reason: str
 
 
-Outcome = Succeeded | Failed | Again | Unknown
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """It surely did not happen, because what its decision rested on has changed."""
+
+    differences: tuple[str, ...]
+
+
+Outcome = Succeeded | Failed | Again | Unknown | Stale
 Recorder = Callable[[dict[str, Any]], None]
 """Stores the intent; when it returns, the intent is durable. Raises where this worker may not go on."""
 

@@ -17,7 +17,9 @@ import psycopg
 from psycopg import sql
 
 from agent import json_text
+from agent.effects import sql_fence
 from agent.effects.outcome import (
+    MOVED,
     Again,
     Failed,
     Material,
@@ -25,6 +27,7 @@ from agent.effects.outcome import (
     Pending,
     Recorder,
     Setting,
+    Stale,
     Succeeded,
     Unknown,
 )
@@ -69,16 +72,24 @@ class SqlIntent(msgspec.Struct, frozen=True):
 class SqlEffect:
     """Executes and settles SQL actions."""
 
-    def __init__(self, connections: Mapping[str, str], mark_key: bytes, has_receipt: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        connections: Mapping[str, str],
+        mark_key: bytes,
+        has_receipt: Callable[[str], bool],
+        captures: Mapping[str, str] | None = None,
+    ) -> None:
         self._connections = connections
         self._mark_key = mark_key
         self._has_receipt = has_receipt
+        self._captures = captures or {}
 
     @classmethod
     def open(cls, setting: Setting) -> SqlEffect:
         """With the configured connections."""
         connections = {name: config.reveal(url) for name, url in setting.config.connections.items()}
-        return cls(connections, setting.mark_key, setting.has_receipt)
+        captures = {name: config.reveal(source.capture) for name, source in setting.config.sources.items()}
+        return cls(connections, setting.mark_key, setting.has_receipt, captures)
 
     @staticmethod
     def plan(material: Material) -> dict[str, Any]:
@@ -114,11 +125,18 @@ class SqlEffect:
         intent = msgspec.convert(action.intent, SqlIntent)
         mark = marks.sign_mark(self._mark_key, action.cause, int(intent.xid))
         connection.execute("select pg_logical_emit_message(true, %s, %s::text)", (marks.PREFIX, mark))
+        held = sql_fence.hold(connection, action, at_home=self._at_home(connection, action, intent))
+        if held.differences:
+            connection.rollback()
+            return Stale(held.differences)
+        reach("agent.6.after_lock")
         values = {name: to_sql(value, array=name in plan.arrays) for name, value in plan.values.items()}
         rows = connection.execute(program_sql.to_psycopg(plan.statement), values).rowcount
         if plan.rows is not None and rows != plan.rows:
             connection.rollback()
             return Failed(f"expected {_count(plan.rows)}, statement touches {rows}; it was rolled back", {"rows": rows})
+        if moved := sql_fence.moved(connection, held):
+            record({**(action.intent or {}), MOVED: moved})
         reach("agent.6.before_commit")
         try:
             connection.commit()
@@ -127,7 +145,13 @@ class SqlEffect:
                 return self.settle(action, record)
             raise
         reach("agent.6.after_commit")
-        return Succeeded({"rows": rows, "xid": intent.xid})
+        return Succeeded({"rows": rows, "xid": intent.xid} | ({"fence": held.how} if action.fence else {}))
+
+    def _at_home(self, connection: _Connection, action: Pending, intent: SqlIntent) -> bool:
+        fence = action.fence
+        if fence is None:
+            return False
+        return sql_fence.is_home(connection, fence, intent.system_identifier, self._captures.get(fence.source))
 
     def settle(self, action: Pending, record: Recorder) -> Outcome:
         """Let PostgreSQL say what became of the recorded transaction; where it cannot, the receipt."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
+from wakestream.config.policy import PolicySection
 from wakestream.config.sections import Duration, Section
 
 
@@ -16,7 +17,7 @@ class Choice(Section):
     key: str
 
 
-class ActionSection(Section):
+class ActionSection(PolicySection):
     """What every kind of action has."""
 
     description: str = ""

@@ -14,7 +14,6 @@ LATER: dict[tuple[str, ...], str] = {
     ("agents", "*", "untrusted"): "approval for runs that saw untrusted text",
     ("agents", "*", "steps"): "questions that the model asks",
     ("actions", "*", "undo"): "undo",
-    ("actions", "*", "fence"): "stale-decision fences",
     ("actions", "*", "on_stale"): "stale-decision fences",
     ("actions", "*", "expires"): "approvals that expire",
     ("actions", "*", "on_expiry"): "approvals that expire",

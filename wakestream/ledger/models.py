@@ -452,9 +452,20 @@ class Action(Base):
     """Recorded before the effect: for SQL the xid, backend, system identifier and timeline."""
     result: Mapped[dict[str, Any] | None]
     executed_at: Mapped[datetime | None]
+    fence: Mapped[dict[str, Any] | None]
+    """The rows that its decision rested on (`wakestream.fences`)."""
+    policy: Mapped[dict[str, Any] | None]
+    """Under what it was proposed: who may approve, what follows when nobody does, what undoes it."""
+    expires_at: Mapped[datetime | None]
+    edited_by: Mapped[str | None]
     created_at: Mapped[datetime] = _now()
     __table_args__ = (
         _one_of("state", states.ACTION),
+        Index(
+            "action_expiry_idx",
+            "expires_at",
+            postgresql_where=sql("state = 'awaiting_approval' and expires_at is not null"),
+        ),
         Index("action_run_idx", "run", "number", unique=True),
         Index("action_claim_idx", "run_at", postgresql_where=sql("state in ('approved', 'executing')")),
         Index("action_state_idx", "state", "created_at"),
@@ -509,6 +520,31 @@ class Notice(Base):
     kind: Mapped[str]
     about: Mapped[str]
     text: Mapped[str]
+
+
+class Approval(Base):
+    """One person's word for an action that awaits it."""
+
+    __tablename__ = "approval"
+    action: Mapped[str] = mapped_column(ForeignKey("wake.action.id"), primary_key=True)
+    who: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str | None]
+    at: Mapped[datetime] = _now()
+
+
+class ChangedRow(Base):
+    """A row that the transaction of an action with `undo` changed, as the change log told it."""
+
+    __tablename__ = "changed_row"
+    action: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[str] = mapped_column(primary_key=True)
+    table: Mapped[str]
+    subject: Mapped[str]
+    key: Mapped[dict[str, Any]]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    missing: Mapped[list[str]]
+    position: Mapped[dict[str, Any]]
 
 
 class Operator(Base):

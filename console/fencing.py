@@ -1,0 +1,58 @@
+"""What a proposed action's decision rested on, beside the context store as it is now."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, cast
+
+import msgspec
+import psycopg
+from sqlalchemy.orm import Session
+
+from agent import own_changes
+from console import views
+from wakestream import fences
+from wakestream.fences import Fence, Present
+from wakestream.ledger.models import Action
+
+NOTHING = Present((), (), False, ())
+
+
+def present(session: Session, action: Action) -> tuple[Fence | None, Present]:
+    """An action's fence and what the store says of it."""
+    fence = fences.of_document(action.fence)
+    if fence is None:
+        return None, NOTHING
+    fence = own_changes.accepted(_driver(session), action.id, fence)
+    return fence, fences.compare_with_store(_driver(session), fence)
+
+
+def accept_present(session: Session, action: Action) -> str | None:
+    """What the store shows now counts as what the decision rested on; returns what that changes, in words."""
+    fence, now = present(session, action)
+    if fence is None or not now.differences:
+        return None
+    action.fence = msgspec.to_builtins(fences.accepting(fence, now.images), builtin_types=(Decimal,))
+    return f"although changed since: {'; '.join(now.differences)}"
+
+
+def shown(session: Session, action: Action) -> views.FenceView | None:
+    """The fence for people. What the rows have become counts for what is still to happen, and beside a shadow."""
+    fence, now = present(session, action)
+    if fence is None:
+        return None
+    over = action.state not in ("proposed", "awaiting_approval", "approved", "shadowed")
+    return views.FenceView(
+        state="over" if over else "behind" if now.behind else "changed" if now.differences else "holds",
+        source=fence.source,
+        log=fence.log,
+        offset=fence.offset,
+        on_stale=fence.on_stale,
+        rows={row.subject: row.values for row in fence.rows},
+        differences=[] if over else list(now.differences),
+        untold=[*fence.without, *now.untold],
+    )
+
+
+def _driver(session: Session) -> psycopg.Connection[Any]:
+    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
