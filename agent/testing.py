@@ -271,6 +271,11 @@ def decide_all(request: dict[str, Any]) -> Reaction:
     return _decide(offered(request))
 
 
+def decide_two(request: dict[str, Any]) -> Reaction:
+    """Propose the first two actions that are offered, in order."""
+    return _decide(offered(request)[:2])
+
+
 def prose(_request: dict[str, Any]) -> Reaction:
     """Answer as a chatting model does."""
     return Say("Sure! I would rebook this passenger on the next flight.")
@@ -284,6 +289,7 @@ def half(_request: dict[str, Any]) -> Reaction:
 SCRIPTS: dict[str, Script] = {
     "decide_first": decide_first,
     "decide_all": decide_all,
+    "decide_two": decide_two,
     "decide_none": lambda _: decision(),
     "prose": prose,
     "half": half,

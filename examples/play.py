@@ -22,6 +22,8 @@ class Play:
     """The module in the example's package that receives the messages; CRM_URL and CRM_SECRET are those of `crm`."""
     usual_home: Path
     """Where its state is, unless WAKE_HOME says otherwise."""
+    script: str = "decide_all"
+    """Who decides where there is no model: one of `agent.testing.SCRIPTS`."""
 
     @property
     def source(self) -> str:

@@ -184,7 +184,7 @@ class Stage:
 
     def _start_scripted(self) -> str:
         port = free_port()
-        script = ["agent.testing", "--script", "decide_all", "--port", str(port)]
+        script = ["agent.testing", "--script", self.play.script, "--port", str(port)]
         address = f"http://127.0.0.1:{port}"
         self._start("model", [sys.executable, "-m", *script])
         self._wait("the scripted model", lambda: _answers(address))
