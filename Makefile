@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-shop test soak check bench clean schema
+.PHONY: help setup demo demo-shop demo-fraud test soak check bench clean schema
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(STAMP) ## the airline, end to end, on the real stack with the local mode
 
 demo-shop: $(STAMP) ## the shop: nothing sold out is recommended, and every message is proved
 	@$(BIN)/python -m examples.shop.demo $(DEMO)
+
+demo-fraud: $(STAMP) ## the payment service: what looks like fraud is judged while the merchant waits
+	@$(BIN)/python -m examples.fraud.demo $(DEMO)
 
 test: $(STAMP) ## unit, stack and fault tests, reduced counts, side by side; the slower two each on a stack of their own
 	@mkdir -p .wake
