@@ -10,10 +10,11 @@ from typing import Any, assert_never, cast
 import jsonschema_rs
 import msgspec
 
-from agent import json_text
+from agent import json_text, questions
+from agent.questions import Ask
 from wakestream.conditions import Failed, Given, Null, Undecided
 from wakestream.program import CompiledAgent
-from wakestream.program_actions import CompiledAction, CompiledChoice
+from wakestream.program_actions import CompiledAction, CompiledChoice, CompiledLookup
 
 REASON_LENGTH = 300  # characters
 ERRORS_TOLD = 5
@@ -64,6 +65,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     reason: str
     actions: list[Proposal]
+    ask: list[Ask] = []
+    """What it asks first; as long as it asks, nothing else that it says counts."""
 
 
 class AnswerError(Exception):
@@ -96,13 +99,14 @@ def _elements(choice: CompiledChoice, images: Mapping[str, Any], missing: tuple[
             assert_never(result)
 
 
-def schema(offered: Mapping[str, Offer]) -> dict[str, Any]:
-    """The JSON Schema of the answer: what can be said is only what exists."""
+def schema(offered: Mapping[str, Offer], asks: Mapping[str, CompiledLookup] | None = None) -> dict[str, Any]:
+    """The JSON Schema of the answer: what can be said, and asked before, is only what exists."""
     items = [_action_schema(name, offer) for name, offer in offered.items()]
     actions: dict[str, Any] = {"type": "array", "maxItems": sum(offer.times for offer in offered.values())}
     actions["items"] = {"anyOf": items} if items else {"type": "object"}
     reason = {"type": "string", "maxLength": REASON_LENGTH}
-    return _object({"reason": reason, "actions": actions})
+    asking = {"ask": questions.schema(asks)} if asks else {}
+    return _object({"reason": reason, **asking, "actions": actions})
 
 
 def _action_schema(name: str, offer: Offer) -> dict[str, Any]:
@@ -131,6 +135,8 @@ def read(content: str, offered: Mapping[str, Offer], answer_schema: dict[str, An
         value = json_text.load(content)
     except msgspec.DecodeError as error:
         raise AnswerError(f"the answer is not one JSON object: {error}") from error
+    if isinstance(value, dict) and "ask" in answer_schema["properties"]:
+        value = {"ask": list[Any](), **cast("dict[str, Any]", value)}  # who asks nothing need not say so
     errors = list(jsonschema_rs.validator_for(answer_schema).iter_errors(value))
     if errors:
         raise AnswerError(*(_describe(error, value, offered) for error in errors[:ERRORS_TOLD]))

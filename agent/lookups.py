@@ -1,4 +1,4 @@
-"""Questions to the context store: read-only, bounded, and never about an older moment than the event's."""
+"""Lookups: the context store read-only, bounded, and never at an older moment than the event's; servers and tools."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from agent import json_text
+from agent import json_text, lookup_answers, lookup_http, mcp_client
 from agent.bound import bound_values
 from agent.database import Ledger
 from agent.effects.sql import to_sql
 from wakestream import ledger, program_sql, topics
+from wakestream.config.lookups import HttpLookup, McpLookup, SqlLookup
+from wakestream.config.servers import McpServer
 from wakestream.errors import EventError, TransientError
 from wakestream.events import Position
 from wakestream.program_actions import CompiledLookup
@@ -27,33 +29,38 @@ _AGAIN_CLASSES = {"08", "40", "53", "55", "57", "58"}
 
 
 class Lookups:
-    """One worker's connection as the role that reads the context store and nothing else."""
+    """One worker's way to ask; its connection is that of the role that reads the context store and nothing else."""
 
-    def __init__(self, url: str, own: Ledger) -> None:
+    def __init__(self, url: str | None, own: Ledger, servers: Mapping[str, McpServer] | None = None) -> None:
         self._url = url
         self._own = own
+        self._servers = servers or {}
         self._connection: psycopg.Connection[Any] | None = None
 
     def ask(
-        self, lookup: CompiledLookup, position: Position, values: Mapping[str, Any], missing: tuple[str, ...]
+        self,
+        lookup: CompiledLookup,
+        position: Position,
+        values: Mapping[str, Any],
+        missing: tuple[str, ...],
+        written: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The rows, and the position they were read at or after.
+        """The rows, and of the context store the position they were read at or after.
 
-        Raises `TransientError` when the store is behind or away, `EventError` when the question cannot be asked.
+        `written` is what a model that asks wrote. Raises `TransientError` when who is asked is behind or away,
+        `EventError` when the question cannot be asked.
         """
-        bound = bound_values(lookup.name, lookup.bind, values, missing)
-        reached = self._wait_for(lookup.settings.source, position)
+        given = {**bound_values(lookup.name, lookup.bind, values, missing), **(written or {})}
+        settings = lookup.settings
+        place: dict[str, Any] = {}
+        if isinstance(settings, SqlLookup):
+            place = {"position": self._wait_for(settings.source, position)}
         began = time.perf_counter()
-        try:
-            rows = self._select(lookup, bound)
-        except psycopg.Error as error:
-            self.close()
-            raise _convert(lookup.name, error) from error
-        limit = lookup.settings.rows
+        rows = self._rows(lookup, given)
         return {
-            "rows": rows[:limit],
-            "more": len(rows) > limit,
-            "position": reached,
+            "rows": rows[: settings.rows],
+            "more": len(rows) > settings.rows,
+            **place,
             "ms": round((time.perf_counter() - began) * 1000, 1),
         }
 
@@ -64,12 +71,40 @@ class Lookups:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
 
-    def _select(self, lookup: CompiledLookup, bound: Mapping[str, Any]) -> list[dict[str, Any]]:
-        settings = lookup.settings
+    def _rows(self, lookup: CompiledLookup, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+        match lookup.settings:
+            case SqlLookup() as settings:
+                try:
+                    return self._select(lookup, settings, given)
+                except psycopg.Error as error:
+                    self.close()
+                    raise _convert(lookup.name, error) from error
+            case HttpLookup() as settings:
+                answer = lookup_http.get(lookup.name, settings, given)
+                return lookup_answers.rows(lookup.name, answer, settings.path)
+            case McpLookup() as settings:
+                return lookup_answers.rows(lookup.name, self._called(lookup.name, settings, given), settings.path)
+
+    def _called(self, name: str, settings: McpLookup, given: Mapping[str, Any]) -> Any:
+        server = self._servers.get(settings.server)
+        if server is None:
+            raise EventError(f"lookup {name}: the configuration has no MCP server `{settings.server}` any more")
+        try:
+            answer = mcp_client.call(server, settings.tool, given, timeout_s=settings.timeout, meta={})
+        except mcp_client.InDoubtError as error:  # nothing is changed by it, so it may be called again
+            raise TransientError(f"lookup {name}: {error}") from error
+        if answer.failed:
+            raise EventError(f"lookup {name}: the tool says that it failed", detail=answer.text[:500])
+        return answer.value
+
+    def _select(self, lookup: CompiledLookup, settings: SqlLookup, bound: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if self._url is None:
+            raise EventError("lookups need `ledger.lookups` in the configuration")
         if self._connection is None or self._connection.closed:
             self._connection = ledger.connect(self._url, name="lookups", autocommit=True)
         inner = program_sql.to_psycopg(settings.sql.strip().rstrip(";"))
-        parameters = {name: to_sql(value, array=name in lookup.arrays) for name, value in bound.items()}
+        arrays = lookup.arrays | {name for name, each in settings.parameters.items() if each.get("type") == "array"}
+        parameters = {name: to_sql(value, array=name in arrays) for name, value in bound.items()}
         with self._connection.transaction():
             self._connection.execute("set transaction read only")
             self._connection.execute(

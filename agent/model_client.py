@@ -43,8 +43,19 @@ class ModelBusyError(TransientError):
 class Request(msgspec.Struct, frozen=True):
     """What is asked: the messages, and the schema that the answer must fit."""
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     answer_schema: dict[str, Any]
+    tools: list[dict[str, Any]] = []
+    """Lookups that the model may call as tools."""
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A lookup that the model calls as a tool."""
+
+    id: str
+    name: str
+    arguments: str
+    """JSON, or what the model takes for it."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -57,6 +68,7 @@ class Answer(msgspec.Struct, frozen=True):
     tokens_out: int
     ms: float
     cost: float
+    calls: tuple[ToolCall, ...] = ()
 
 
 class ModelClient:
@@ -118,6 +130,7 @@ class ModelClient:
                 temperature=settings.temperature,
                 max_tokens=settings.max_tokens,
                 response_format=cast("Any", {"type": "json_schema", "json_schema": schema}),
+                tools=cast("Any", request.tools) if request.tools else openai.omit,
             )
         except openai.OpenAIError as error:
             raise convert(error) from error
@@ -139,8 +152,18 @@ class ModelClient:
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             ms=round(ms, 1),
+            calls=_calls(choices[0]),
             cost=(tokens_in * price.input + tokens_out * price.output) / 1e6,
         )
+
+
+def _calls(choice: Any) -> tuple[ToolCall, ...]:
+    found = cast("list[Any]", getattr(getattr(choice, "message", None), "tool_calls", None) or [])
+    called = ((str(getattr(each, "id", "")), getattr(each, "function", None)) for each in found)
+    return tuple(
+        ToolCall(identity, str(getattr(function, "name", "")), str(getattr(function, "arguments", "") or ""))
+        for identity, function in called
+    )
 
 
 def convert(error: openai.OpenAIError) -> WakeError:

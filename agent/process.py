@@ -166,7 +166,8 @@ class _Process:
     def _worker(self, name: str, models: Mapping[str, ModelClient]) -> tuple[Worker, _Part]:
         own = self._ledger(name)
         lookups_url = self.program.config.ledger.lookups
-        lookups = Lookups(config.reveal(lookups_url), own) if lookups_url else None
+        servers = self.program.config.mcp_servers
+        lookups = Lookups(config.reveal(lookups_url) if lookups_url else None, own, servers)
         runs = Runs(self.program, own, models, lookups, self.stop)
 
         def seen(action: str) -> bool:
@@ -176,8 +177,7 @@ class _Process:
         def close() -> None:
             own.close()
             runs.close()
-            if lookups:
-                lookups.close()
+            lookups.close()
 
         actions = Actions(own, effects.kinds(Setting(self.program.config, self.key, seen)), self.stop)
         worker = Worker(self.program, own, self.holdings, self.bell, runs, actions)

@@ -10,9 +10,12 @@ import jinja2
 
 from agent import json_text
 from agent.answers import Offer
+from agent.questions import Ask
+from wakestream.config.lookups import SqlLookup
 from wakestream.errors import EventError
 from wakestream.events import ContextEvent
 from wakestream.program import CompiledAgent
+from wakestream.program_actions import CompiledLookup
 
 OPEN, CLOSE = "<untrusted>", "</untrusted>"
 RULES = f"""Answer with one JSON object: {{"reason": "...", "actions": [{{"action": "...", "arguments": {{...}}}}]}}
@@ -41,20 +44,56 @@ def messages(
     are all events of a batch, of which `event` is the first. `handed` is what another agent handed over with: its
     model's words are fenced, for they may repeat what strangers wrote.
     """
-    names = _Untrusted({*untrusted, *(path for each in (event, *together) for path in each.data.untrusted)})
+    names = foreign(event, untrusted, together)
     view: dict[str, Any] = {
         **_seen(event, names),
         "events": [_seen(each, names) for each in together or (event,)],
         "handed": handed and {**handed, "reason": fenced(handed["reason"]), "arguments": fenced(handed["arguments"])},
-        "lookups": {name: names.fenced(rows) for name, rows in lookups.items()},
+        "lookups": {name: shown(agent.lookups[name], rows, names) for name, rows in lookups.items()},
     }
+    asks = _asks(agent)
     return [
         {"role": "system", "content": f"{RULES}\n\n{_instructions(agent, view)}"},
-        {"role": "user", "content": _facts(view, offered, names, document=agent.settings.document)},
+        {"role": "user", "content": "\n".join([_facts(view, offered, names, document=agent.settings.document), *asks])},
     ]
 
 
-def _seen(event: ContextEvent, names: _Untrusted) -> dict[str, Any]:
+def foreign(event: ContextEvent, untrusted: Collection[str], together: Sequence[ContextEvent] = ()) -> Untrusted:
+    """The columns whose text comes from outside, as the source and the events name them."""
+    return Untrusted({*untrusted, *(path for each in (event, *together) for path in each.data.untrusted)})
+
+
+def shown(lookup: CompiledLookup, rows: list[dict[str, Any]], names: Untrusted) -> list[dict[str, Any]]:
+    """A lookup's rows for a prompt: what came from elsewhere than the context store is foreign altogether."""
+    return names.fenced(rows) if isinstance(lookup.settings, SqlLookup) else fenced(rows)
+
+
+def told(asked: Sequence[Ask], answered: Sequence[str], *, last: bool) -> dict[str, str]:
+    """The answers to what a model asked."""
+    pairs = zip(asked, answered, strict=True)
+    lines = [f"- {each.lookup}({json_text.dump(each.arguments)}): {text}" for each, text in pairs]
+    end = "Now decide: nothing more can be asked." if last else "Ask again, or decide with an empty `ask`."
+    return {"role": "user", "content": "\n".join(["Answers:", *lines, end])}
+
+
+def no_answer(problem: str) -> str:
+    """What is told instead of rows; servers have a say in it, so it is foreign."""
+    return f"no answer: {_fence(problem[:300])}"
+
+
+def _asks(agent: CompiledAgent) -> list[str]:
+    """What may be asked, unless the model sees it as tools."""
+    if not agent.ask or agent.settings.tools == "native":
+        return []
+    form = '{"reason": "...", "ask": [{"lookup": "...", "arguments": {...}}], "actions": []}'
+    lines = [f"Before you decide you may ask, with {form}; what you ask is answered. You may ask:"]
+    for name, lookup in agent.ask.items():
+        description = f": {lookup.settings.description}" if lookup.settings.description else ""
+        lines.append(f"- {name}({', '.join(lookup.settings.parameters)}){description}")
+    return lines
+
+
+def _seen(event: ContextEvent, names: Untrusted) -> dict[str, Any]:
     """One event as templates see it."""
     head: dict[str, Any] = {"id": event.id, "type": event.type, "subject": event.subject, "time": event.time}
     return {
@@ -83,7 +122,7 @@ def _instructions(agent: CompiledAgent, view: Mapping[str, Any]) -> str:
         raise EventError(reason, detail=str(error)) from error
 
 
-def _facts(view: Mapping[str, Any], offered: Mapping[str, Offer], names: _Untrusted, *, document: bool) -> str:
+def _facts(view: Mapping[str, Any], offered: Mapping[str, Offer], names: Untrusted, *, document: bool) -> str:
     """What happened, with its document unless the instructions tell it, and what can be done about it."""
     listed = {choice.source.text for offer in offered.values() for choice in offer.action.choose.values()}
     lines = list[str]()
@@ -119,7 +158,7 @@ def _without(document: dict[str, Any], listed: Collection[str], path: str = "aft
     return shown
 
 
-def _action(name: str, offer: Offer, names: _Untrusted) -> list[str]:
+def _action(name: str, offer: Offer, names: Untrusted) -> list[str]:
     description = f": {offer.action.settings.description}" if offer.action.settings.description else ""
     arguments = [*offer.choices, *offer.action.settings.parameters]
     lines = [f"- {name}({', '.join(arguments)}){description}"]
@@ -130,7 +169,7 @@ def _action(name: str, offer: Offer, names: _Untrusted) -> list[str]:
     return lines
 
 
-def _option(element: dict[str, Any], key: str, names: _Untrusted) -> str:
+def _option(element: dict[str, Any], key: str, names: Untrusted) -> str:
     rest = {name: value for name, value in element.items() if name != key}
     text = json_text.dump(names.fenced(rest))
     if len(text) <= _CHOICE_LENGTH:
@@ -139,7 +178,7 @@ def _option(element: dict[str, Any], key: str, names: _Untrusted) -> str:
     return f"{cut}…{CLOSE if cut.count(OPEN) > cut.count(CLOSE) else ''}"
 
 
-class _Untrusted:
+class Untrusted:
     """Puts fences around text that comes from outside, wherever its column stands."""
 
     def __init__(self, paths: Collection[str]) -> None:

@@ -8,20 +8,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent import action_store, answers, bound, fencing, measures, prompts, proposals, run_store
+from agent import action_store, answers, bound, fencing, json_text, measures, prompts, proposals, run_store
 from agent.answers import AnswerError, Decision, Offer
 from agent.database import Ledger
 from agent.gate import Gate
 from agent.keeping import keep
 from agent.lookups import Lookups
-from agent.model_client import Answer, ModelClient, Request
+from agent.model_client import Answer, ModelClient, ModelRefusedError, Request
+from agent.model_limits import Permit
 from agent.programs import Programs
+from agent.prompts import Untrusted
+from agent.questions import Ask
 from agent.run_store import Run, Step
+from agent.talk import Said, Talk
+from wakestream.config.lookups import HttpLookup, McpLookup, SqlLookup
 from wakestream.errors import EventError, TransientError
 from wakestream.failpoint import reach
 from wakestream.program import CompiledAgent, CompiledTrigger, Program
+from wakestream.program_actions import CompiledLookup
 
 logger = logging.getLogger(__name__)
+
+STEPS = 4
+"""How often a model is called for one decision, where its agent says nothing."""
 
 CRASHES = 20
 """How many more claims than attempts a run survives: each beyond its attempts was a worker that died over it."""
@@ -36,9 +45,15 @@ class _Question:
     """All that is settled before the model is asked."""
 
     messages: list[dict[str, str]]
-    answer_schema: dict[str, Any]
     offered: dict[str, Offer]
     values: dict[str, Any]
+    foreign: Untrusted
+
+    def talk(self, agent: CompiledAgent) -> Talk:
+        """What is said about it, from its beginning."""
+        settings = agent.settings
+        native = settings.tools == "native"
+        return Talk(self.messages, self.offered, agent.ask, steps=settings.steps or STEPS, native=native)
 
 
 class Runs:
@@ -98,76 +113,120 @@ class Runs:
         event = run.event
         identity = {"id": run.id, "activation": run.activation, "agent": run.agent}
         values = bound.event_values(event, {**identity, "trigger": run.trigger, "depth": run.depth}, run.together)
-        found = {name: self._lookup(agent, run, name, values, steps) for name in agent.lookups}
+        found = {
+            name: self._looked_up(run, f"lookup:{name}", Ask(name, {}), lookup, values, steps)["rows"]
+            for name, lookup in agent.lookups.items()
+        }
         offered = answers.offers(agent, values, event.data.missing)
         untrusted = self._program.untrusted.get(run.source, frozenset())
         messages = prompts.messages(agent, event, found, offered, untrusted, run.together, run.handed)
-        schema = answers.schema(offered)
+        question = _Question(messages, offered, values, prompts.foreign(event, untrusted, run.together))
         if "prompt" not in steps:
+            schema = question.talk(agent).request.answer_schema
             step = Step("prompt", {"messages": messages, "schema": schema, "model": agent.settings.model})
             with self._ledger.transaction("storing a prompt", durable=False) as connection:
                 run_store.store_step(connection, run, step)
-        return _Question(messages, schema, offered, values)
+        return question
 
-    def _lookup(
-        self, agent: CompiledAgent, run: Run, name: str, values: Mapping[str, Any], steps: dict[str, Step]
-    ) -> list[dict[str, Any]]:
-        stored = steps.get(f"lookup:{name}")
+    def _looked_up(  # noqa: PLR0913
+        self,
+        run: Run,
+        step: str,
+        asked: Ask,
+        lookup: CompiledLookup,
+        values: Mapping[str, Any],
+        steps: Mapping[str, Step],
+    ) -> dict[str, Any]:
+        """What a lookup answered, stored before anything is made of it, and never asked for again."""
+        stored = steps.get(step)
         if stored is not None and stored.response is not None:
-            return stored.response["rows"]
+            return stored.response
         if self._lookups is None:
             raise EventError("lookups need `ledger.lookups` in the configuration")
         position, missing = run.event.data.position, run.event.data.missing
-        response = self._lookups.ask(agent.lookups[name], position, values, missing)
+        response = self._lookups.ask(lookup, position, values, missing, asked.arguments)
         reach("agent.5.after_lookup")
-        step = Step(f"lookup:{name}", {"sql": agent.lookups[name].settings.sql}, response, ms=response["ms"])
-        self._store(run, step)
+        self._store(run, Step(step, _request(asked, lookup), response, ms=response["ms"]))
         reach("agent.5.after_lookup_store")
-        return response["rows"]
+        return response
 
     def _decide(self, agent: CompiledAgent, run: Run, question: _Question, steps: Mapping[str, Step]) -> Decision:
-        """The decision in the last stored answer, or in a new one; every second answer is a repair of the one before.
-
-        After a failed repair the run has failed; a person who retries it begins another pair.
-        """
-        number = sum(name.startswith("model:") for name in steps)
-        content = _content(steps[f"model:{number}"]) if number else ""
-        problems: tuple[str, ...] = ()
+        """The decision in the stored answers, or in new ones, with what the model asked on the way."""
+        talk, number = question.talk(agent), 0
         while True:
-            if number:
-                try:
-                    return answers.read(content, question.offered, question.answer_schema)
-                except AnswerError as error:
-                    problems = error.problems
             number += 1
-            repairing = number % 2 == 0
-            messages = question.messages + (prompts.repair(content, problems) if repairing else [])
-            content = self._ask(agent, run, Request(messages, question.answer_schema), number, question.offered)
+            stored = steps.get(f"model:{number}")
+            said = self._ask(agent, run, talk, number) if stored is None else Said.of(stored.response)
+            try:
+                decision = talk.read(said)
+            except AnswerError as error:
+                talk.refuse(said, error)
+                continue
+            if not decision.ask:
+                return decision
+            told = [
+                self._told(agent, run, question, steps, f"ask:{number}.{place}", asked)
+                for place, asked in enumerate(decision.ask, 1)
+            ]
+            talk.answer(said, decision.ask, told)
 
-    def _ask(self, agent: CompiledAgent, run: Run, request: Request, number: int, offered: Mapping[str, Offer]) -> str:
+    def _told(  # noqa: PLR0913
+        self, agent: CompiledAgent, run: Run, question: _Question, steps: Mapping[str, Step], step: str, asked: Ask
+    ) -> str:
+        """What a model is told when it asks: rows, or why there are none."""
+        lookup = agent.ask.get(asked.lookup)
+        if lookup is None or asked.problem:
+            return prompts.no_answer(asked.problem or "there is no such lookup")
+        try:
+            response = self._looked_up(run, step, asked, lookup, question.values, steps)
+        except EventError as error:
+            refused: dict[str, Any] = {"rows": [], "error": str(error)}
+            self._store(run, Step(step, _request(asked, lookup), refused, str(error)))
+            response = refused
+        if "error" in response:
+            return prompts.no_answer(str(response["error"]))
+        return json_text.dump(prompts.shown(lookup, response["rows"], question.foreign))
+
+    def _ask(self, agent: CompiledAgent, run: Run, talk: Talk, number: int) -> Said:
         """One answer, stored before anything is made of it."""
-        name = agent.settings.model
-        with self._gate.call(run, name, agent.model) as permit:
-            reach("agent.5.before_model")
-            answer = self._models[name].ask(request, self._stop)
-        measures.answered(name, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
+        request = talk.request
+        answer, permit, failed = self._answered(agent, run, request)
         reach("agent.5.after_model")
-        wrong = _what_is_wrong(answer, offered, request.answer_schema)
-        last = number % 2 == 0
-        told = request.messages[-2:] if last else []
+        said = Said(answer.content, answer.calls)
+        wrong = _what_is_wrong(talk, said, answer)
         step = Step(
             f"model:{number}",
-            {"model": answer.model, "messages": told},
-            {"content": answer.content, "finish": answer.finish},
+            {"model": answer.model, "messages": talk.new, **({"failed": failed} if failed else {})},
+            {**said.stored, "finish": answer.finish},
             wrong,
             *(answer.tokens_in, answer.tokens_out, answer.ms, answer.cost, answer.model, permit),
         )
-        failure = f"the model's answer breaks the schema, repaired once: {wrong}" if wrong and last else None
+        failure = f"the model's answer breaks the schema, repaired once: {wrong}" if wrong and talk.repairing else None
         self._store(run, step, failure)
         reach("agent.5.after_model_store")
         if failure:
             raise DecidedAgainstError(failure)
-        return answer.content
+        return said
+
+    def _answered(self, agent: CompiledAgent, run: Run, request: Request) -> tuple[Answer, Permit, dict[str, str]]:
+        """The answer of the agent's model, or of the first behind it that gives one, and why those before did not."""
+        name, failed = agent.settings.model, dict[str, str]()
+        while True:
+            settings = self._program.config.models[name]
+            try:
+                with self._gate.call(run, name, settings) as permit:
+                    reach("agent.5.before_model")
+                    answer = self._models[name].ask(request, self._stop)
+            except (TransientError, ModelRefusedError) as error:
+                if settings.fallback is None or self._stop.is_set():
+                    raise
+                failed[name] = str(error)
+                extra = {"action": "model_fallback", "run": run.log_context()}
+                logger.warning("Model %s failed, %s is asked: %s", name, settings.fallback, error, extra=extra)
+                name = settings.fallback
+                continue
+            measures.answered(name, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
+            return answer, permit, failed
 
     def _store(self, run: Run, step: Step, failure: str | None = None) -> None:
         def write() -> None:
@@ -205,13 +264,22 @@ class Runs:
         )
 
 
-def _content(step: Step) -> str:
-    return str((step.response or {}).get("content", ""))
+def _request(asked: Ask, lookup: CompiledLookup) -> dict[str, Any]:
+    """What a lookup's step says of the question; headers are secrets and are not in it."""
+    settings = lookup.settings
+    match settings:
+        case SqlLookup():
+            question: dict[str, Any] = {"sql": settings.sql}
+        case HttpLookup():
+            question = {"url": settings.url}
+        case McpLookup():
+            question = {"server": settings.server, "tool": settings.tool}
+    return {**question, **({"lookup": asked.lookup, "arguments": asked.arguments} if asked.arguments else {})}
 
 
-def _what_is_wrong(answer: Answer, offered: Mapping[str, Offer], schema: dict[str, Any]) -> str | None:
+def _what_is_wrong(talk: Talk, said: Said, answer: Answer) -> str | None:
     try:
-        answers.read(answer.content, offered, schema)
+        talk.read(said)
     except AnswerError as error:
         return f"cut off at max_tokens; {error}" if answer.finish == "length" else str(error)
     return None

@@ -27,6 +27,13 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """Call these tools instead of answering: name and arguments, as JSON or as what a model takes for it."""
+
+    calls: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Answer with this status and no completion."""
 
@@ -49,7 +56,7 @@ class Garbage:
     body: bytes = b"<html>no JSON"
 
 
-Reaction = Say | Status | Hang | Garbage
+Reaction = Say | Call | Status | Hang | Garbage
 Script = Callable[[dict[str, Any]], Reaction]
 
 
@@ -205,6 +212,8 @@ class _ModelHandler(_Handler):
         match reaction:
             case Say(content):
                 self.answer(200, json.dumps(_completion(seen.body, content)).encode())
+            case Call(calls):
+                self.answer(200, json.dumps(_completion(seen.body, "", calls)).encode())
             case Status(code, headers, body):
                 self.answer(code, body.encode(), headers)
             case Garbage(body):
@@ -234,13 +243,19 @@ class _WebhookHandler(_Handler):
                 self.hang(reaction)
 
 
-def _completion(request: dict[str, Any], content: str) -> dict[str, Any]:
+def _completion(request: dict[str, Any], content: str, calls: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if calls:
+        message["tool_calls"] = [
+            {"id": f"call-{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for number, (name, arguments) in enumerate(calls, 1)
+        ]
     return {
         "id": "chatcmpl-scripted",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": request.get("model", "scripted"),
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
         "usage": {
             "prompt_tokens": PROMPT_TOKENS,
             "completion_tokens": ANSWER_TOKENS,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from wakestream.capture import Entity, Revision
 from wakestream.config import Loaded, handing
 from wakestream.config.actions import SqlAction
+from wakestream.config.lookups import SqlLookup
 from wakestream.errors import ConfigurationError
 from wakestream.program import CompiledTrigger, compile_program
 
@@ -113,7 +114,9 @@ class _Looking:
             return
         name = self._table.partition(".")[2]
         for lookup, settings in self._config.lookups.items():
-            if settings.source == self._source and self._names(settings.sql) and _has_word(settings.sql, name):
+            if not isinstance(settings, SqlLookup) or settings.source != self._source:
+                continue
+            if self._names(settings.sql) and _has_word(settings.sql, name):
                 yield f"lookup `{lookup}` (sql)"
         for action, settings in self._config.actions.items():
             if isinstance(settings, SqlAction):
@@ -149,7 +152,7 @@ class _Looking:
 def _expressions(trigger: CompiledTrigger) -> Iterator[tuple[str, set[str]]]:
     """Every expression of a trigger and what follows it, with the paths that it reads."""
     yield f"trigger `{trigger.name}` (when)", set(trigger.condition.reads)
-    lookups = {name: each for agent in trigger.agents.values() for name, each in agent.lookups.items()}
+    lookups = {name: each for a in trigger.agents.values() for name, each in {**a.lookups, **a.ask}.items()}
     actions = {name: each for agent in trigger.agents.values() for name, each in agent.actions.items()}
     for name, lookup in lookups.items():
         for argument, bind in lookup.bind.items():

@@ -37,6 +37,8 @@ class CompiledAgent:
     instructions: jinja2.Template
     lookups: dict[str, CompiledLookup]
     actions: dict[str, CompiledAction]
+    ask: dict[str, CompiledLookup] = field(default_factory=dict[str, CompiledLookup])
+    """Lookups that the model may ask itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,7 @@ def compile_program(
     for name, action in config.actions.items():
         program_actions.check_action(name, action, problems)
     for name, lookup in config.lookups.items():
-        path: KeyPath = ("lookups", name)
-        given = dict.fromkeys(lookup.bind, "bind")
-        program_actions.check_placeholders((*path, "sql"), lookup.sql, given, path, problems)
+        program_actions.check_lookup(name, lookup, problems)
     read = texts or {name: _read_template(loaded, name, problems) for name in config.agents}
     prompts = {name: text for name, text in read.items() if text is not None}
     templates = {name: _template(loaded, name, text, problems) for name, text in prompts.items()}
@@ -275,9 +275,10 @@ def _agent(
 ) -> CompiledAgent | None:
     settings = config.agents[name]
     lookups = {each: program_actions.compile_lookup(each, config.lookups[each], within) for each in settings.lookups}
+    asked = {each: program_actions.compile_lookup(each, config.lookups[each], within) for each in settings.ask}
     actions = {each: program_actions.compile_action(each, config.actions[each], within) for each in settings.actions}
     template = templates.get(name)
-    if template is None or not all(lookups.values()) or not all(actions.values()):
+    if template is None or not all((*lookups.values(), *asked.values(), *actions.values())):
         return None
     return CompiledAgent(
         name=name,
@@ -286,6 +287,7 @@ def _agent(
         instructions=template,
         lookups={each: lookup for each, lookup in lookups.items() if lookup},
         actions={each: action for each, action in actions.items() if action},
+        ask={each: lookup for each, lookup in asked.items() if lookup},
     )
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jsonschema_rs
 
-from wakestream import condition_scope, program_sql
+from wakestream import condition_scope, program_sql, program_url
 from wakestream.condition_scope import Document, ListOf, Node, Scalar, Scope
 from wakestream.conditions import Condition, Expression, PathExpression
 from wakestream.config.actions import Action, ActionSection, KafkaAction, SqlAction
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
-from wakestream.config.lookups import Lookup
+from wakestream.config.lookups import HttpLookup, Lookup, McpLookup, SqlLookup
 from wakestream.program_problems import Problems
 
 CHOICE_ROOTS = condition_scope.ACTION_ROOTS - {"bound", "chosen"}
@@ -50,7 +50,7 @@ class CompiledAction:
 
 @dataclass(frozen=True, slots=True)
 class CompiledLookup:
-    """A question to the context store as one trigger leads to it."""
+    """A lookup as one trigger leads to it."""
 
     name: str
     settings: Lookup
@@ -86,33 +86,63 @@ class TriggerScope:
 def check_action(name: str, settings: Action, problems: Problems) -> None:
     """What can be said of an action without a trigger: its placeholders and its parameters."""
     path: KeyPath = ("actions", name)
-    for parameter, schema in settings.parameters.items():
-        try:
-            jsonschema_rs.validator_for(schema)
-        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            problems.add((*path, "parameters", parameter), f"`{parameter}` is not a JSON Schema: {reason}")
+    _check_schemas(path, settings.parameters, problems)
     if isinstance(settings, SqlAction):
         given = {**dict.fromkeys(settings.bind, "bind"), **dict.fromkeys(settings.choose, "choose")}
         given |= dict.fromkeys(settings.parameters, "parameters")
         check_placeholders((*path, "statement"), settings.statement, given, path, problems)
 
 
-def check_placeholders(
-    path: KeyPath, statement: str, given: dict[str, str], owner: KeyPath, problems: Problems
+def check_lookup(name: str, settings: Lookup, problems: Problems) -> None:
+    """What can be said of a lookup without a trigger: its placeholders and its parameters."""
+    path: KeyPath = ("lookups", name)
+    _check_schemas(path, settings.parameters, problems)
+    given = {**dict.fromkeys(settings.bind, "bind"), **dict.fromkeys(settings.parameters, "parameters")}
+    match settings:
+        case SqlLookup():
+            check_placeholders((*path, "sql"), settings.sql, given, path, problems)
+        case HttpLookup():
+            found = program_url.placeholders(settings.url)
+            check_placeholders((*path, "url"), settings.url, given, path, problems, found=found, form="{{{}}}")
+        case McpLookup():
+            pass  # whatever it is given is an argument of the tool
+
+
+def _check_schemas(path: KeyPath, parameters: Mapping[str, dict[str, Any]], problems: Problems) -> None:
+    for parameter, schema in parameters.items():
+        try:
+            jsonschema_rs.validator_for(schema)
+        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            problems.add((*path, "parameters", parameter), f"`{parameter}` is not a JSON Schema: {reason}")
+
+
+def check_placeholders(  # noqa: PLR0913
+    path: KeyPath,
+    statement: str,
+    given: dict[str, str],
+    owner: KeyPath,
+    problems: Problems,
+    *,
+    found: dict[str, int] | None = None,
+    form: str = ":{}",
 ) -> None:
     """Every `:name` of the statement is given a value, and every value has its `:name`."""
-    found = program_sql.placeholders(statement)
+    place = "statement" if found is None else str(path[-1])
+    found = program_sql.placeholders(statement) if found is None else found
     unknown = {name: offset for name, offset in found.items() if name not in given}
     for name, offset in unknown.items():
         line, column = program_sql.place_in(statement, offset)
         known = nearest(name, given) if given else "; add it to `bind`"
-        problems.add_in(path, line, column, f"`:{name}` is given no value{known}")
+        problems.add_in(path, line, column, f"`{form.format(name)}` is given no value{known}")
     if unknown:  # one misspelt name is not worth two complaints
         return
     for name, part in given.items():
         if name not in found:
-            problems.add((*owner, part, name), f"`{name}` is not used; remove it, or write `:{name}` in the statement")
+            problems.add(
+                (*owner, part, name),
+                f"`{name}` is not used; remove it, or write `{form.format(name)}` in the {place}",
+            )
 
 
 def compile_action(name: str, settings: Action, within: TriggerScope) -> CompiledAction | None:

@@ -18,4 +18,15 @@ def reachable(config: Config, agent: str) -> list[str]:
 def models_used(config: Config) -> list[str]:
     """The models that the agents of all triggers may ask, by name."""
     agents = {name for trigger in config.triggers.values() for name in reachable(config, trigger.agent)}
-    return sorted({config.agents[name].model for name in agents})
+    asked = {config.agents[name].model for name in agents}
+    return sorted(asked | {model for name in asked for model in behind(config, name)})
+
+
+def behind(config: Config, model: str) -> list[str]:
+    """The models that are asked when one fails, in turn; where they go round in a circle, it is one of them."""
+    found: list[str] = []
+    following = config.models[model].fallback if model in config.models else None
+    while following is not None and following not in found:
+        found.append(following)
+        following = config.models[following].fallback if following in config.models else None
+    return found

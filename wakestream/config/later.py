@@ -12,14 +12,12 @@ LATER: dict[tuple[str, ...], str] = {
     ("triggers", "*", "mode"): "shadow mode",
     ("agents", "*", "mode"): "shadow mode",
     ("agents", "*", "untrusted"): "approval for runs that saw untrusted text",
-    ("agents", "*", "steps"): "questions that the model asks",
     ("actions", "*", "undo"): "undo",
     ("actions", "*", "on_stale"): "stale-decision fences",
     ("actions", "*", "expires"): "approvals that expire",
     ("actions", "*", "on_expiry"): "approvals that expire",
     ("actions", "*", "approvers"): "approval by named people",
     ("actions", "*", "check"): "settling an unknown outcome",
-    ("models", "*", "fallback"): "a second model on failure",
 }
 
 

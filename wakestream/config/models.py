@@ -185,6 +185,23 @@ class Agent(Section):
     """Show the event's document whole below the instructions; `false` where these tell the facts themselves."""
     attempts: int = Field(default=5, ge=1, le=100)
     """How often a run is tried before it is parked."""
+    ask: tuple[str, ...] = ()
+    """Lookups that the model may ask before it decides."""
+    steps: int | None = Field(default=None, ge=2, le=20)
+    """How often the model is called for one decision, repairs not counted; in the last call it can only decide.
+
+    4 by itself.
+    """
+    tools: Literal["native"] | None = None
+    """`native`: lookups are offered as tools, for models that call them well."""
+
+    @model_validator(mode="after")
+    def _has_questions(self) -> Agent:
+        for name in ("steps", "tools"):
+            if getattr(self, name) is not None and not self.ask:
+                raise ValueError(f"`{name}` is about the lookups that the model asks for: name them in `ask`")
+        return self
+
     budget: tuple[Budget, ...] = ()
     """What its runs may spend, whatever woke them."""
 
@@ -209,6 +226,8 @@ class Model(Section):
     retries: int = Field(default=4, ge=0, le=20)
     """Further attempts within one run after 429, 5xx, a time-out or a refused connection."""
     price: Price = Price()
+    fallback: str | None = None
+    """Another model, asked when this one has failed after its retries."""
     concurrency: int | None = Field(default=None, ge=1)
     """How many calls may be under way at once, over all processes."""
     rate: Rate | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from wakestream import topics
-from wakestream.config import adopting, spending
+from wakestream import program_url, topics
+from wakestream.config import adopting, handing, spending
 from wakestream.config.actions import Action, KafkaAction, McpAction, RunAction, SqlAction
 from wakestream.config.document import KeyPath
+from wakestream.config.lookups import HttpLookup, Lookup, McpLookup, SqlLookup
 from wakestream.config.models import Config
 
 Problem = tuple[KeyPath, str]
@@ -20,11 +21,10 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _triggers(config)
     yield from _agents(config)
     yield from _actions(config)
+    yield from _models(config)
     yield from spending.problems(config)
     for name, lookup in config.lookups.items():
-        yield from _known(("lookups", name, "source"), "source", lookup.source, config.sources)
-        if config.ledger.lookups is None:
-            yield ("ledger",), "lookups need `ledger.lookups`, the URL of a role that may only read the context store"
+        yield from _lookup(config, ("lookups", name), lookup)
 
 
 def _known(path: KeyPath, noun: str, name: str, valid: Iterable[str]) -> Iterator[Problem]:
@@ -73,6 +73,11 @@ def _agents(config: Config) -> Iterator[Problem]:
         yield from _known((*path, "model"), "model", agent.model, config.models)
         for index, lookup in enumerate(agent.lookups):
             yield from _known((*path, "lookups", index), "lookup", lookup, config.lookups)
+            if lookup in config.lookups and config.lookups[lookup].parameters:
+                message = f"`{lookup}` has `parameters`, which only a model that asks can write; name it in `ask`"
+                yield (*path, "lookups", index), message
+        for index, lookup in enumerate(agent.ask):
+            yield from _known((*path, "ask", index), "lookup", lookup, config.lookups)
         for index, action in enumerate(agent.actions):
             yield from _known((*path, "actions", index), "action", action, config.actions)
 
@@ -110,3 +115,32 @@ def tool(config: Config, path: KeyPath, server: str, name: str) -> Iterator[Prob
     yield from _known((*path, "server"), "MCP server", server, config.mcp_servers)
     if server in config.mcp_servers and name not in config.mcp_servers[server].tools:
         yield (*path, "tool"), f"`{name}` is not among `mcp_servers.{server}.tools`; add it there if it may be called"
+
+
+def _lookup(config: Config, path: KeyPath, lookup: Lookup) -> Iterator[Problem]:
+    """What its kind names."""
+    match lookup:
+        case SqlLookup():
+            yield from _known((*path, "source"), "source", lookup.source, config.sources)
+            if config.ledger.lookups is None:
+                message = "lookups need `ledger.lookups`, the URL of a role that may only read the context store"
+                yield ("ledger",), message
+        case McpLookup():
+            yield from tool(config, path, lookup.server, lookup.tool)
+        case HttpLookup():
+            wrong = program_url.wrong(lookup.url)
+            if wrong:
+                yield (*path, "url"), wrong
+    for argument in lookup.bind:
+        if argument in lookup.parameters:
+            yield (*path, "parameters", argument), f"`{argument}` is in `bind` already; give it one origin"
+
+
+def _models(config: Config) -> Iterator[Problem]:
+    for name, model in config.models.items():
+        path = ("models", name, "fallback")
+        if model.fallback is None:
+            continue
+        yield from _known(path, "model", model.fallback, config.models)
+        if name in handing.behind(config, name):
+            yield path, f"model `{name}` would fall back to itself; end the circle"

@@ -126,7 +126,7 @@ class World:
         self.models = {
             name: ModelClient(name, each, local_url=None) for name, each in self.loaded.config.models.items()
         }
-        self.lookups = Lookups(self.databases.lookups, own)
+        self.lookups = Lookups(self.databases.lookups, own, self.loaded.config.mcp_servers)
         with self.ledger() as connection:
             key = settings.key(connection, settings.MARK_KEY)
         self.effects = effects.kinds(Setting(self.loaded.config, key, self._seen))

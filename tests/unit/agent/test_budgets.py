@@ -176,7 +176,7 @@ def test_workers_together_never_begin_more(make_world: MakeWorld) -> None:
 
     def work(own: Ledger) -> None:
         runs = Runs(world.program, own, world.models, world.lookups, world.stop)
-        runs._lookup = lambda *_: []  # type: ignore[method-assign,assignment] # noqa: SLF001 - one connection is shared
+        runs._looked_up = lambda *_: {"rows": []}  # type: ignore[method-assign,assignment] # noqa: SLF001 - one connection is shared
         worker = Worker(world.program, own, Holdings(), Bell(), runs, world.actions)
         while worker.work(world.stop):
             pass
