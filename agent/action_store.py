@@ -11,6 +11,7 @@ from agent.database import Connection
 from agent.effects.outcome import MOVED, Again, Failed, Outcome, Pending, Stale, Succeeded, Unknown
 from agent.leases import LEASE, Lease, LeaseLostError
 from wakestream import fences, states
+from wakestream.approvals import Policy
 from wakestream.events import Cause
 from wakestream.fences import Fence, Move
 
@@ -33,6 +34,7 @@ class Proposed(msgspec.Struct, frozen=True):
     approval: str
     reason: str
     fence: Fence | None = None
+    policy: Policy | None = None
 
 
 class Claimed(NamedTuple):
@@ -58,13 +60,17 @@ def propose(connection: Connection, run: run_store.Run, actions: list[Proposed])
     for each in actions:
         connection.execute(
             "insert into wake.action"
-            " (id, run, number, name, kind, state, bound, chosen, arguments, effect, fence, reason, approval, depth)"
-            " values (%s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s)"
+            " (id, run, number, name, kind, state, bound, chosen, arguments, effect, fence, policy,"
+            " reason, approval, depth, expires_at)"
+            " values (%s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb, %s::jsonb,"
+            " %s, %s, %s, clock_timestamp() + make_interval(secs => %s))"
             " on conflict do nothing",
             (
                 *(f"{run.id}/{each.number}", run.id, each.number, each.name, each.kind, each.state),
-                *map(json_text.storable, (each.bound, each.chosen, each.arguments, each.effect, each.fence)),
+                *map(json_text.storable, (each.bound, each.chosen, each.arguments, each.effect)),
+                *map(json_text.storable, (each.fence, each.policy)),
                 *(each.reason, each.approval, run.depth + 1),
+                each.policy.expires_s if each.policy and each.state == "awaiting_approval" else None,
             ),
         )
     if any(each.state == "approved" for each in actions):

@@ -26,6 +26,7 @@ def event_values(event: ContextEvent, run: Mapping[str, Any], together: Sequence
             "type": event.type,
             "subject": event.subject,
             "time": event.time,
+            "untrusted": sorted({path for each in together or (event,) for path in each.data.untrusted}),
         },
         "run": dict(run),
         "batch": [each.data.after or each.data.before for each in together],

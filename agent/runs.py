@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent import action_store, answers, bound, fencing, json_text, measures, prompts, proposals, run_store
+from agent import action_store, answers, bound, fencing, governing, json_text, measures, prompts, proposals, run_store
 from agent.answers import AnswerError, Decision, Offer
 from agent.database import Ledger
 from agent.gate import Gate
@@ -113,6 +113,8 @@ class Runs:
         event = run.event
         identity = {"id": run.id, "activation": run.activation, "agent": run.agent}
         values = bound.event_values(event, {**identity, "trigger": run.trigger, "depth": run.depth}, run.together)
+        if run.handed is not None:
+            governing.note(values, ["handed over"])
         found = {
             name: self._looked_up(run, f"lookup:{name}", Ask(name, {}), lookup, values, steps)["rows"]
             for name, lookup in agent.lookups.items()
@@ -129,6 +131,20 @@ class Runs:
         return question
 
     def _looked_up(  # noqa: PLR0913
+        self,
+        run: Run,
+        step: str,
+        asked: Ask,
+        lookup: CompiledLookup,
+        values: Mapping[str, Any],
+        steps: Mapping[str, Step],
+    ) -> dict[str, Any]:
+        """What a lookup answered, and with it that strangers may have written it."""
+        response = self._response(run, step, asked, lookup, values, steps)
+        governing.note_lookup(values, asked.lookup, lookup.settings, response["rows"], self._program.untrusted)
+        return response
+
+    def _response(  # noqa: PLR0913
         self,
         run: Run,
         step: str,
@@ -242,6 +258,8 @@ class Runs:
     ) -> None:
         event = run.event
         actions = proposals.proposed(decision, question.offered, question.values, event)
+        modes = (trigger.settings.mode, agent.settings.mode)
+        actions = governing.governed(actions, modes, agent, question.values["event"]["untrusted"])
         actions = fencing.fenced(actions, trigger.fences, agent, run.together or (event,))
         reach("agent.6.before_propose")
         said = {

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from agent import action_store, leases, letters, measures
+from agent import action_store, expiry, leases, letters, measures
 from agent.database import Ledger
 from agent.leases import Holdings
 from wakestream.errors import TransientError
@@ -51,6 +51,9 @@ class Steward:
         with self._ledger.transaction("settling by receipts") as connection:
             for action in action_store.settle_by_receipts(connection):
                 logger.info("Action succeeded: %s: its mark was seen", action, extra={"action": "action_settled"})
+        with self._ledger.transaction("ending what nobody decided") as connection:
+            for action, what in expiry.expire(connection):
+                logger.warning("Nobody decided in time: %s: %s", action, what, extra={"action": f"expiry_{what}"})
         with self._ledger.transaction("trying letters again") as connection:
             letters.retry(connection, self._program)
         if heartbeat:

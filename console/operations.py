@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session
 
-from console import fencing, finding, operators, records, views
+from console import approving, fencing, finding, operators, records, views
 from console.sessions import transaction
 from wakestream import settling, states
 from wakestream.errors import RefusedError
@@ -133,25 +133,41 @@ class Operations:
         return who, letter
 
 
-def _approve(session: Session, action: Action, who: Operator, reason: str | None) -> None:
-    if action.state != "awaiting_approval":
-        raise RefusedError(_why_not(action, "approved", "only one that awaits approval can be approved"))
+def _approve(session: Session, action: Action, who: Operator, reason: str | None) -> str | None:
+    _must_wait(action)
+    approving.check(session, action, who)
     _, present = fencing.present(session, action)
     if present.differences:
         raise RefusedError(
             f"action `{action.id}` was decided on what has changed since: {'; '.join(present.differences)}; "
             "reject it, or approve it with --although-stale"
         )
-    _decide(session, action, who, "approved", reason)
+    return _given(session, action, who, reason)
 
 
 def _approve_stale(session: Session, action: Action, who: Operator, reason: str | None) -> str | None:
     """The person has seen what changed: the present state counts as what the decision rests on."""
+    _must_wait(action)
+    approving.check(session, action, who)
+    note = fencing.accept_present(session, action)
+    waits = _given(session, action, who, reason)
+    return "; ".join(each for each in (note, waits) if each) or None
+
+
+def _must_wait(action: Action) -> None:
     if action.state != "awaiting_approval":
         raise RefusedError(_why_not(action, "approved", "only one that awaits approval can be approved"))
-    note = fencing.accept_present(session, action)
+
+
+def _given(session: Session, action: Action, who: Operator, reason: str | None) -> str | None:
+    """One more person approves; returns for whom it still waits, or None when it is approved."""
+    given = approving.give(session, action, who, reason)
+    if given.waits is not None:
+        action.reason = given.waits
+        return given.waits
     _decide(session, action, who, "approved", reason)
-    return note
+    action.reason, action.decided_by = f"approved by {given.names}", given.names
+    return None
 
 
 def _reject(session: Session, action: Action, who: Operator, reason: str | None) -> None:
@@ -163,6 +179,7 @@ def _reject(session: Session, action: Action, who: Operator, reason: str | None)
 def _retry(session: Session, action: Action, who: Operator, _: str | None) -> str | None:
     if action.state not in ("failed", "unknown"):
         raise RefusedError(f"action `{action.id}` is {action.state}; only a failed or unknown one can be retried")
+    approving.check_name(action, who)
     receipt = session.get(Receipt, action.id)
     if receipt is not None:
         raise RefusedError(
@@ -183,6 +200,7 @@ def _decide(session: Session, action: Action, who: Operator, state: states.Actio
     action.decided_by = who.name
     action.decision_reason = reason
     action.decided_at = action.run_at = _now(session)
+    action.expires_at = None
     action.lease_by = action.lease_until = None
 
 

@@ -117,7 +117,11 @@ CAUSE = Document(
     "cause",
 )
 EVENT = Document(
-    {**dict.fromkeys(("id", "source", "type", "subject"), Scalar("text")), "time": Scalar("timestamptz")},
+    {
+        **dict.fromkeys(("id", "source", "type", "subject"), Scalar("text")),
+        "time": Scalar("timestamptz"),
+        "untrusted": Scalar("text", array=True),
+    },
     "event",
 )
 RUN = Document(

@@ -9,14 +9,8 @@ from wakestream.config.document import KeyPath
 
 # Path patterns with `*` for any name; what the setting will do, so that the refusal is understood.
 LATER: dict[tuple[str, ...], str] = {
-    ("triggers", "*", "mode"): "shadow mode",
-    ("agents", "*", "mode"): "shadow mode",
-    ("agents", "*", "untrusted"): "approval for runs that saw untrusted text",
     ("actions", "*", "undo"): "undo",
     ("actions", "*", "on_stale"): "stale-decision fences",
-    ("actions", "*", "expires"): "approvals that expire",
-    ("actions", "*", "on_expiry"): "approvals that expire",
-    ("actions", "*", "approvers"): "approval by named people",
     ("actions", "*", "check"): "settling an unknown outcome",
 }
 

@@ -10,6 +10,7 @@ from wakestream.config.actions import Action
 from wakestream.config.budgets import Budget, Rate
 from wakestream.config.lookups import Lookup
 from wakestream.config.masking import Mask
+from wakestream.config.policy import Mode
 from wakestream.config.sections import Duration, Name, Section, Size
 from wakestream.config.servers import McpServer
 from wakestream.config.timing import Breaker, Timing
@@ -157,6 +158,7 @@ class Trigger(Timing):
     fire: Fire
     agent: str
     own_writes: bool = False
+    mode: Mode = "live"
     on_snapshot: Literal["never", "changed"] = "never"
     budget: tuple[Budget, ...] = ()
     """What its runs may spend."""
@@ -183,6 +185,9 @@ class Agent(Section):
     actions: tuple[str, ...] = ()
     document: bool = True
     """Show the event's document whole below the instructions; `false` where these tell the facts themselves."""
+    mode: Mode = "live"
+    untrusted: Literal["approve"] | None = None
+    """`approve`: when a run has seen text that strangers wrote, each of its actions waits for a person."""
     attempts: int = Field(default=5, ge=1, le=100)
     """How often a run is tried before it is parked."""
     ask: tuple[str, ...] = ()

@@ -1,8 +1,31 @@
-"""What keeps an action from running, in the file: fences."""
+"""What stands between a decision and its effect, in the file: fences, approvals, expiry, modes."""
 
 from __future__ import annotations
 
-from wakestream.config.sections import Section
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from wakestream.config.sections import Duration, Section
+
+Mode = Literal["live", "approve", "shadow"]
+"""`approve`: every action waits for a person; `shadow`: it is only written down. The stricter of two counts."""
+
+
+class Approvers(Section):
+    """Who may approve an action, and how many of them it takes."""
+
+    names: tuple[str, ...] = ()
+    """Of operators; everybody where it is empty."""
+    count: int = Field(default=1, ge=1, le=10)
+
+    @model_validator(mode="after")
+    def _enough(self) -> Approvers:
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("a name stands twice in `names`, and each person counts once")
+        if self.names and self.count > len(self.names):
+            raise ValueError(f"`count: {self.count}` can never be reached by {len(self.names)} names")
+        return self
 
 
 class PolicySection(Section):
@@ -10,3 +33,19 @@ class PolicySection(Section):
 
     fence: tuple[str, ...] = ()
     """Paths of the document that the decision rests on, besides what condition, `bind`, `choose`, `approval` read."""
+    approvers: Approvers = Approvers()
+    expires: Duration | None = None
+    """How long a person may take to decide."""
+    on_expiry: Literal["reject", "escalate", "execute"] = "reject"
+    escalate_to: tuple[str, ...] = ()
+    """Who may approve it after that, and nobody else."""
+
+    @model_validator(mode="after")
+    def _expiry_is_whole(self) -> PolicySection:
+        if self.expires is None and (self.on_expiry != "reject" or self.escalate_to):
+            raise ValueError("`on_expiry` and `escalate_to` say what follows `expires`: give that, too")
+        if (self.on_expiry == "escalate") != bool(self.escalate_to):
+            raise ValueError("`on_expiry: escalate` and `escalate_to: [names]` belong together: give both")
+        if self.on_expiry == "escalate" and self.approvers.count > len(set(self.escalate_to)):
+            raise ValueError(f"`approvers.count: {self.approvers.count}` can never be reached by `escalate_to`")
+        return self
