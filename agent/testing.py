@@ -84,6 +84,8 @@ class _Recording:
     def __init__(self, handler: type[BaseHTTPRequestHandler], port: int) -> None:
         self.seen: list[Seen] = []
         self.arrived = threading.Condition()
+        self.kept: int | None = None
+        """How many of the newest requests are remembered; all by itself."""
         self._server = _Server(("127.0.0.1", port), handler)
         self._server.closing = threading.Event()
         self._server.owner = self
@@ -98,6 +100,8 @@ class _Recording:
         """Remember a request and tell who waits for it."""
         with self.arrived:
             self.seen.append(seen)
+            if self.kept is not None and len(self.seen) > 2 * self.kept:
+                del self.seen[: -self.kept]
             self.arrived.notify_all()
 
     def wait_for(self, count: int, timeout: float = 10.0) -> list[Seen]:
@@ -349,6 +353,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--script", choices=sorted(SCRIPTS), default="decide_first")
     parser.add_argument("--webhook", action="store_true", help="receive webhooks instead")
+    parser.add_argument("--keep", type=int, metavar="N", help="remember only the newest requests")
     options = parser.parse_args()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -358,6 +363,7 @@ def main() -> None:
         if options.webhook
         else ScriptedModel(SCRIPTS[options.script], port=options.port)
     )
+    server.kept = options.keep
     server.start()
     print(server.url, flush=True)
     ended.wait()

@@ -40,6 +40,8 @@ class Counts:
     """Rows of the one large transaction; more than the consumer keeps in memory."""
     fan_out: int
     """Documents that show one row."""
+    activations: int
+    """Changes that each wake the agent, while it is away."""
 
 
 ROWS_PER_TRANSACTION = 100
@@ -55,6 +57,7 @@ FULL = Counts(
     updates=90_000,
     large_rows=1_000_000,
     fan_out=10_000,
+    activations=100_000,
 )
 QUICK = Counts(
     load_rows=20_000,
@@ -67,6 +70,7 @@ QUICK = Counts(
     updates=10_000,
     large_rows=100_000,
     fan_out=2_000,
+    activations=5_000,
 )
 TINY = Counts(
     load_rows=2_000,
@@ -79,5 +83,6 @@ TINY = Counts(
     updates=1_000,
     large_rows=25_000,
     fan_out=600,
+    activations=300,
 )
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}

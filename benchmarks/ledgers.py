@@ -68,6 +68,10 @@ class Looks:
         """How many agents have owned every partition of the context topic."""
         return self._number("select min(epoch) from wake.partition_position where topic = %s", (topic,), absent=0)
 
+    def runs(self) -> int:
+        """How many runs have succeeded."""
+        return self._number("select count(*) from wake.run where state = 'succeeded'", ())
+
     def _number(self, query: str, values: tuple[str, ...], absent: int = -1) -> int:
         row = self._connection.execute(query.encode(), values).fetchone()
         return absent if row is None or row[0] is None else int(cast("int", row[0]))

@@ -13,7 +13,7 @@ from benchmarks.waiting import until
 from wakestream.errors import FatalError
 
 WAKE = (sys.executable, "-m", "cli.main")
-SCRIPTED_MODEL = (sys.executable, "-m", "agent.testing", "--script", "decide_none")
+SCRIPTED_MODEL = (sys.executable, "-m", "agent.testing", "--script", "decide_none", "--keep", "20000")
 STOP_PATIENCE = 30.0  # seconds
 TOLD = 2000  # characters of a log
 

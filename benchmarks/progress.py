@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.waiting import until
+from benchmarks.waiting import PATIENCE, until
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class Stretch:
     cpu_s: float
 
 
-def follow(done: Callable[[], int], cpu_s: Callable[[], float], target: int, what: str) -> list[Look]:
+def follow(
+    done: Callable[[], int], cpu_s: Callable[[], float], target: int, what: str, *, within: float = PATIENCE
+) -> list[Look]:
     """Look until the target is reached; every look is kept."""
     looks: list[Look] = []
 
@@ -36,7 +38,7 @@ def follow(done: Callable[[], int], cpu_s: Callable[[], float], target: int, wha
         looks.append(Look(time.perf_counter(), cpu_s(), far))
         return far >= target
 
-    until(look, what)
+    until(look, what, within=within)
     return looks
 
 

@@ -54,6 +54,8 @@ PROMISES = (
     Promise("backlog.rows.per_cpu_s", "consumer on a backlog, `mirror: false`, per CPU second", "at least", 100_000),
     Promise("backlog.mirrored.per_cpu_s", "consumer on a backlog, mirrored, per CPU second", "at least", 80_000),
     Promise("triggers.events_per_s", "agent, 100 triggers, 5 of which read a changed column", "at least", 15_000),
+    Promise("runs.of_bare", "runs/s through a scripted model / a bare loop over the OpenAI SDK", "at least", 0.5),
+    Promise("runs.growth_mb", "a backlog of 100,000 runs: growth of the agent's memory", "at most", 20),
     Promise("large.consumer_mb", "one transaction of a million rows: consumer's memory, peak", "at most", 400),
     Promise("wide.consumer_mb", "one row in 10,000 documents: consumer's memory, peak", "at most", 400),
     Promise("memory.consumer.steady", "consumer's memory, steady", "at most", 250),

@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import backlog, large, latency, load, promises, report, triggers, usage
+from benchmarks import backlog, large, latency, load, promises, report, runs, triggers, usage
 from benchmarks.counts import SIZES
 from benchmarks.figures import Figure
 from benchmarks.rig import Rig, open_rig
 from wakestream.errors import ConfigurationError, WakeError
 
-NAMES = ("backlog", "documents", "large", "latency", "load", "triggers")
+NAMES = ("backlog", "documents", "large", "latency", "load", "runs", "triggers")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 HOME = Path(".wake") / "bench"
 WIDTH = 140  # characters where there is no terminal to ask
@@ -66,6 +66,7 @@ def measure(rig: Rig, chosen: set[str]) -> list[Figure]:
                     found += latency.measure(rig, setup) if "latency" in chosen else []
                     if "load" in chosen and without is not None:
                         found += load.figures(without, load.with_us(rig))
+            found += runs.measure(rig, setup) if "runs" in chosen else []
             found += large.transaction(rig, setup) if "large" in chosen else []
             if chosen & {"documents", "large"}:
                 entity = rig.with_entity()

@@ -26,6 +26,7 @@ _VALUES = "'item ' || g, left(md5(g::text), 8), (g %% 1000)::int, g %% 100000 / 
 _INSERT_MANY = f"insert into item select g, g, '{IDLE}', {_VALUES} from generate_series(%s::bigint, %s::bigint) g"
 _INSERT_ONE = f"insert into item select g, g, %s, {_VALUES} from cast(%s as bigint) g"
 _UPDATE_ONE = "update item set mark = %s, kind = %s where id = %s"
+_WAKE_MANY = "update item set kind = %s where id between %s and %s"
 _UPDATE_MANY = "update item set mark = %s + id where id between %s and %s"
 
 
@@ -70,6 +71,13 @@ def pace(ready: Ready, url: str, rate: Rate, marks: range, pool: range) -> dict[
             sent[mark] = time.perf_counter()
             connection.execute(statement, values)
     return sent
+
+
+def wake(url: str, pool: range) -> None:
+    """Let every row of the pool fire the trigger once, a hundred in a transaction."""
+    with connect(url) as connection:
+        for start in range(pool.start, pool.stop, ROWS_PER_TRANSACTION):
+            connection.execute(_WAKE_MANY, (WAKING, start, min(start + ROWS_PER_TRANSACTION, pool.stop) - 1))
 
 
 def touch(url: str, marks: range, pool: range) -> None:

@@ -23,5 +23,6 @@ def figures(meter: Meter, load_rows: int) -> list[Figure]:
                 found.append(Figure(f"cpu.{name}.load", f"CPU of {name}, load", cpu_s / load_rows * 1e6, "µs/row"))
             else:
                 share = cpu_s / took.seconds * 100
-                found.append(Figure(f"cpu.{name}.{phase}", f"CPU of {name}, {phase} tx/s", share, "% of a core"))
+                what = phase if phase.startswith("runs") else f"{phase} tx/s"
+                found.append(Figure(f"cpu.{name}.{phase}", f"CPU of {name}, {what}", share, "% of a core"))
     return found

@@ -1,0 +1,112 @@
+"""The agent alone on a backlog of changes that each wake it, beside a bare loop over the OpenAI SDK."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+
+from benchmarks import children, progress, readers, traffic
+from benchmarks.children import Child, Ready
+from benchmarks.figures import Figure
+from benchmarks.ledgers import Looks
+from benchmarks.rig import Rig, Setup
+from benchmarks.waiting import until
+
+WORKERS = 4
+"""As many as the agent has by itself."""
+BARE = 2000
+"""Requests of the bare loop at most."""
+LOOK = 0.5  # seconds between two counts of what is done, which the ledger has to work for
+SLOWEST = 20.0  # runs per second; slower ones are not waited for
+FIRST = 0.2
+"""The share of the backlog after which memory has no more reason to grow."""
+
+
+def measure(rig: Rig, setup: Setup) -> list[Figure]:
+    """Changes while the agent is away, then how fast it works through them; a consumer is at work."""
+    count = rig.counts.activations
+    pool = rig.marks(count)
+    traffic.fill(rig.source_url, pool)
+    rig.wait_applied(setup)
+    with rig.agent(setup):
+        _wait_read(rig, setup)
+    rig.say(f"the bare loop, then {count:,} runs")
+    bare_per_s = _bare(rig, min(count, BARE))
+    traffic.wake(rig.source_url, pool)
+    rig.wait_applied(setup)
+    with rig.looks(setup) as ledger, rig.agent(setup) as agent:
+        before, within = ledger.runs(), count / SLOWEST + 60.0
+        done = _Counted(ledger, agent.require_alive)
+        with rig.meter.phase("runs.first"):
+            first = before + int(count * FIRST)
+            looks = progress.follow(done, lambda: rig.meter.cpu_s("agent"), first, "the first runs", within=within)
+        with rig.meter.phase("runs.rest"):
+            last = before + count
+            looks += progress.follow(done, lambda: rig.meter.cpu_s("agent"), last, "the last run", within=within)
+    took = progress.stretch(looks)
+    per_s = took.done / took.seconds
+    growth = rig.meter.peak_mb("agent", "runs.rest") - rig.meter.peak_mb("agent", "runs.first")
+    what = "runs on a backlog, scripted model"
+    return [
+        Figure("runs.per_s", what, per_s, "runs/s"),
+        Figure("runs.bare.per_s", f"bare loop over the OpenAI SDK, {WORKERS} threads", bare_per_s, "/s"),
+        Figure("runs.of_bare", f"{what}, over the bare loop", per_s / bare_per_s, ""),
+        Figure("runs.cpu_ms", f"{what}, CPU of the agent", took.cpu_s / took.done * 1000, "ms/run"),
+        Figure("runs.growth_mb", f"{what}: growth of the agent's memory after its first fifth", max(growth, 0.0), "MB"),
+    ]
+
+
+def bare(ready: Ready, url: str, count: int) -> float:
+    """So many questions of the agent's kind, asked and answered, and nothing else; returns the seconds."""
+    schema = {"type": "object", "properties": {"actions": {"type": "array", "items": {}}}}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "decision", "schema": schema}}
+    with openai.OpenAI(base_url=url, api_key="none") as client, ThreadPoolExecutor(WORKERS) as pool:
+
+        def ask(number: int) -> object:
+            return client.chat.completions.create(
+                model="scripted",
+                messages=[
+                    {"role": "system", "content": "You decide what is to be done about one event. " * 20},
+                    {"role": "user", "content": f"Item {number} is now waking. " * 20},
+                ],
+                temperature=0.0,
+                max_tokens=400,
+                response_format=form,
+            )
+
+        list(pool.map(ask, range(WORKERS)))
+        ready()
+        began = time.perf_counter()
+        list(pool.map(ask, range(count)))
+        return time.perf_counter() - began
+
+
+class _Counted:
+    """How many runs are done, counted now and then."""
+
+    def __init__(self, ledger: Looks, require_alive: Ready) -> None:
+        self._ledger = ledger
+        self._require_alive = require_alive
+        self._at, self._done = 0.0, 0
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._at >= LOOK:
+            self._require_alive()
+            self._done = self._ledger.runs()
+            self._at = time.monotonic()
+        return self._done
+
+
+def _bare(rig: Rig, count: int) -> float:
+    with Child(bare, rig.model_url, count) as child:
+        children.begin(child)
+        return count / child.result()
+
+
+def _wait_read(rig: Rig, setup: Setup) -> None:
+    target = sum(readers.end_offsets(rig.bootstrap, rig.context).values())
+    with rig.looks(setup) as ledger:
+        until(lambda: ledger.agent_position(rig.context) >= target, "the agent at the end of the context topic")
