@@ -61,7 +61,7 @@ def measure(rig: Rig, setup: Setup) -> list[Figure]:
 
 def bare(ready: Ready, url: str, count: int) -> float:
     """So many questions of the agent's kind, asked and answered, and nothing else; returns the seconds."""
-    schema = {"type": "object", "properties": {"actions": {"type": "array", "items": {}}}}
+    schema: dict[str, Any] = {"type": "object", "properties": {"actions": {"type": "array", "items": {}}}}
     form: Any = {"type": "json_schema", "json_schema": {"name": "decision", "schema": schema}}
     with openai.OpenAI(base_url=url, api_key="none") as client, ThreadPoolExecutor(WORKERS) as pool:
 
