@@ -64,8 +64,13 @@ class Gate:
         except ModelBusyError as error:
             with self._ledger.transaction("pausing a model") as connection:
                 held = model_limits.pause(connection, name, error.after_s, str(error))
+                run_store.give_place(connection, run, answer)
                 _hold(connection, run, held)
             raise HeldBackError(held) from error
+        except WakeError:
+            with self._ledger.transaction("giving a call's place back", durable=False) as connection:
+                run_store.give_place(connection, run, answer)
+            raise
 
 
 def _charges(trigger: CompiledTrigger, run: Run) -> tuple[budgets.Charge, ...]:

@@ -153,6 +153,13 @@ def store_step(connection: Connection, run: Run, step: Step) -> None:
     )
 
 
+def give_place(connection: Connection, run: Run, permit: Permit) -> None:
+    """The call came to nothing: its place is another's, and the run may ask elsewhere."""
+    if permit.place:
+        fence(connection, run, "calling = null", ())
+        model_limits.leave(connection, permit.place)
+
+
 def decide(connection: Connection, run: Run, decision: dict[str, Any], digest: str) -> None:
     """The model has decided; the run is over when its actions are."""
     assignments = "decision = %s::jsonb, config_digest = %s, error = null, lease_by = null, lease_until = null"

@@ -122,3 +122,17 @@ def test_a_pause_is_everybodys(make_world: MakeWorld, code: int) -> None:
         pass
     own.close()
     assert counts(world) == {"succeeded": 3}
+
+
+def test_a_call_that_fails_gives_its_place_back(make_world: MakeWorld) -> None:
+    """To whoever waits longest, and at once: the run that failed waits for another attempt."""
+    world = make_world(limited("concurrency: 1"))
+    disrupt(world, 2)
+    world.model.script = testing.SCRIPTS["error"]
+    world.rows(
+        "update wake.run set budget = 'model default: concurrency', run_at = now() + interval '1 hour'"
+        " where key->>'id' = '2' returning 1"
+    )
+    world.worker.work(world.stop)
+    states = world.rows("select key->>'id', run_at <= now(), calling from wake.run order by 1")
+    assert states == [("1", False, None), ("2", True, None)]
