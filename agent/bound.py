@@ -43,7 +43,7 @@ def bound_values(
 ) -> dict[str, Any]:
     """The value of each binding, in order; raises `EventError` for one that this event does not give."""
     bound: dict[str, Any] = {}
-    seen = {**values, "bound": bound}
+    seen = {"bound": bound, **values}  # what an action's check sees as bound is the action's
     for name, expression in bind.items():
         bound[name] = value(owner, name, expression, seen, missing)
     return bound

@@ -37,6 +37,7 @@ OPEN_RUNS = Gauge("wakestream_ledger_runs", "Runs of all agents that want a work
 OPEN_ACTIONS = Gauge(
     "wakestream_ledger_actions", "Actions of all agents that wait or are under way", ("state",), registry=REGISTRY
 )
+ALARMS = Gauge("wakestream_ledger_alarms", "Actions whose effect was not seen in time", registry=REGISTRY)
 HELD = Gauge("wakestream_ledger_held_triggers", "Triggers that the schema does not allow", registry=REGISTRY)
 
 _RUNS: tuple[states.RunState, ...] = ("pending", "running")
@@ -88,3 +89,5 @@ def look(connection: Connection) -> None:
         OPEN_ACTIONS.labels(state).set(actions.get(state, 0))
     row = connection.execute("select count(*) from wake.held_trigger").fetchone()
     HELD.set(row[0] if row else 0)
+    row = connection.execute("select count(*) from wake.alarm where over_at is null").fetchone()
+    ALARMS.set(row[0] if row else 0)

@@ -24,6 +24,7 @@ from agent import effects, holding, leases
 from agent.action_store import has_receipt
 from agent.actions import Actions
 from agent.bell import Bell, listen
+from agent.checking import Checks
 from agent.database import Ledger
 from agent.effects.outcome import Setting
 from agent.holding import Follower
@@ -140,10 +141,11 @@ class _Process:
         ledger = self._ledger("steward")
         steward = Steward(self.program, ledger, self.holdings)
         watching = self._ledger("revisions")
+        checks = self._checks()
         workers = [self._worker(f"worker {number}", models) for number in range(1, self.options.workers + 1)]
 
         def take_up(program: Program) -> None:
-            for part in (intake, steward, *(worker for worker, _ in workers)):
+            for part in (intake, steward, checks, *(worker for worker, _ in workers)):
                 part.take_up(program)
 
         follower = Follower(self.loaded, watching, self.program, self.revisions, take_up)
@@ -151,6 +153,7 @@ class _Process:
             _Part("intake", lambda: intake.run(self.stop), own.close),
             _Part("steward", lambda: steward.run(self.stop), ledger.close),
             _Part("listener", lambda: listen(self._url, self.bell, self.stop)),
+            _Part("checks", lambda: checks.run(self.stop), checks.close),
             _Part("revisions", lambda: follower.run(self.stop), watching.close),
             *([self._sharing(shares)] if shares is not None else []),
             *(part for _, part in workers),
@@ -163,11 +166,18 @@ class _Process:
         member = Membership(configured.kafka, group, listed, shares.follow)
         return _Part("sharing", lambda: member.run(self.stop))
 
+    def _checks(self) -> Checks:
+        own = self._ledger("checks")
+        return Checks(self.program, own, self._lookups(own))
+
+    def _lookups(self, own: Ledger) -> Lookups:
+        configured = self.program.config
+        url = configured.ledger.lookups
+        return Lookups(config.reveal(url) if url else None, own, configured.mcp_servers)
+
     def _worker(self, name: str, models: Mapping[str, ModelClient]) -> tuple[Worker, _Part]:
         own = self._ledger(name)
-        lookups_url = self.program.config.ledger.lookups
-        servers = self.program.config.mcp_servers
-        lookups = Lookups(config.reveal(lookups_url) if lookups_url else None, own, servers)
+        lookups = self._lookups(own)
         runs = Runs(self.program, own, models, lookups, self.stop)
 
         def seen(action: str) -> bool:

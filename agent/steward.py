@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from agent import action_store, expiry, leases, letters, measures
+from agent import action_store, alarms, expiry, leases, letters, measures
 from agent.database import Ledger
 from agent.leases import Holdings
 from wakestream.errors import TransientError
@@ -57,5 +57,7 @@ class Steward:
         with self._ledger.transaction("trying letters again") as connection:
             letters.retry(connection, self._program)
         if heartbeat:
+            with self._ledger.transaction("looking for effects", durable=False) as connection:
+                alarms.look(connection, self._program.config)
             with self._ledger.transaction("counting what is open", durable=False) as connection:
                 measures.look(connection)

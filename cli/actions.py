@@ -110,6 +110,27 @@ def retry(
     output.decided(operations.retry_action(action, reason), as_json=as_json)
 
 
+@app.command()
+def settle(
+    action: ActionId,
+    happened: Annotated[
+        bool | None, typer.Option("--happened/--did-not", help="Whether it took effect; one of the two is needed.")
+    ] = None,
+    reason: ReasonOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = options.DEFAULT_CONFIG,
+) -> None:
+    """Say of an action whose outcome is unknown whether it happened; takes a reason."""
+    from cli import output
+
+    if happened is None:
+        raise RefusedError("say whether it happened: --happened or --did-not")
+    operations = options.operations(config)
+    options.confirm(f"Settle action {action} as {'succeeded' if happened else 'failed'}?", yes)
+    output.decided(operations.settle_action(action, reason, happened=happened), as_json=as_json)
+
+
 def _columns() -> output.Columns[views.ActionRow]:
     from cli import story
 
@@ -123,6 +144,6 @@ def _columns() -> output.Columns[views.ActionRow]:
         "ATTEMPTS": lambda action: action.attempts,
         "DECIDED BY": lambda action: action.decided_by,
         "CREATED": lambda action: action.created_at,
-        "BECAUSE": lambda action: action.reason,
+        "BECAUSE": lambda action: action.alarm or action.reason,
         "RECEIPT": lambda action: story.receipt_text(action.receipt),
     }

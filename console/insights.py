@@ -13,6 +13,7 @@ from wakestream.config import Config
 from wakestream.ledger.models import (
     Action,
     Activation,
+    Alarm,
     Audit,
     DeadLetter,
     Operator,
@@ -87,7 +88,10 @@ class Insights:
         if key is not None:
             query = query.where(subjects.matches(Activation.subject, key))
         with transaction(self._engine) as session:
-            return [records.action_row(action, receipt) for action, receipt in session.execute(query)]
+            found = session.execute(query).all()
+            open_ones = select(Alarm).where(Alarm.over_at.is_(None), Alarm.subject.in_([row[0].id for row in found]))
+            alarms = {alarm.subject: f"{alarm.kind}: {alarm.detail}" for alarm in session.scalars(open_ones)}
+            return [records.action_row(action, receipt, alarms.get(action.id)) for action, receipt in found]
 
     def action(self, action_id: str) -> views.ActionStory:
         """The whole story of an action."""

@@ -46,6 +46,12 @@ class Operations:
         """Try an action again whose effect failed, or is unknown."""
         return self._on_action(action_id, "retry", reason, _retry)
 
+    def settle_action(self, action_id: str, reason: str | None, *, happened: bool) -> views.Decided:
+        """Say of an action whose outcome is unknown whether it happened."""
+        if not (reason or "").strip():
+            raise RefusedError("settling an action needs how you know: --reason TEXT")
+        return self._on_action(action_id, "settle", reason, _happened if happened else _did_not_happen)
+
     def retry_run(self, run_id: str, reason: str | None = None, *, step: str | None = None) -> views.Decided:
         """Start a failed or parked run again, or let one go that waits for a budget.
 
@@ -174,6 +180,29 @@ def _reject(session: Session, action: Action, who: Operator, reason: str | None)
     if "rejected" not in states.ACTION_MOVES[cast("states.ActionState", action.state)]:
         raise RefusedError(_why_not(action, "rejected", "it is too late to reject it"))
     _decide(session, action, who, "rejected", reason)
+
+
+def _happened(session: Session, action: Action, who: Operator, reason: str | None) -> None:
+    _settle(session, action, who, "succeeded", reason)
+
+
+def _did_not_happen(session: Session, action: Action, who: Operator, reason: str | None) -> None:
+    receipt = session.get(Receipt, action.id)
+    if receipt is not None:
+        raise RefusedError(
+            f"action `{action.id}` took effect: its mark is in the change log at {views.lsn(receipt.commit)}"
+        )
+    _settle(session, action, who, "failed", reason)
+
+
+def _settle(session: Session, action: Action, who: Operator, state: states.ActionState, reason: str | None) -> None:
+    if action.state != "unknown":
+        raise RefusedError(_why_not(action, "settled", "only one whose outcome is unknown can be settled"))
+    said = "it happened" if state == "succeeded" else "it did not happen"
+    action.state, action.reason = state, f"{said}, says {who.name}: {reason}"
+    action.executed_at = action.executed_at or _now(session)
+    action.result = {**(action.result or {}), "settled": f"by {who.name}"}
+    action.lease_by = action.lease_until = None
 
 
 def _retry(session: Session, action: Action, who: Operator, _: str | None) -> str | None:

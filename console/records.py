@@ -61,9 +61,9 @@ def _run_fields(run: models.Run) -> dict[str, Any]:
     }
 
 
-def action_row(action: models.Action, receipt: models.Receipt | None) -> views.ActionRow:
+def action_row(action: models.Action, receipt: models.Receipt | None, alarm: str | None = None) -> views.ActionRow:
     """An action in a list."""
-    return views.ActionRow(**_action_fields(action, receipt))
+    return views.ActionRow(**_action_fields(action, receipt), alarm=alarm)
 
 
 def action_detail(

@@ -87,6 +87,8 @@ class ActionRow(View, frozen=True, kw_only=True):
     executed_at: datetime | None
     receipt: Receipt | Json | None
     """Of an SQL action its mark in the change log; of a webhook the response."""
+    alarm: str | None = None
+    """What a person should look at: an effect that was not seen in time."""
 
 
 class FenceView(View, frozen=True, kw_only=True):

@@ -130,6 +130,9 @@ RUN = Document(
 )
 
 
+ACTION = Document(dict.fromkeys(("id", "name"), Scalar("text")), "action")
+
+
 def trigger_scope(image: Document, key: Document) -> Scope:
     """What the conditions of a trigger see: a table's rows, or an entity's documents."""
     return Scope(
@@ -166,6 +169,7 @@ def action_scope(trigger: Scope, *, bound: Mapping[str, Node], chosen: Mapping[s
             "chosen": Document(dict(chosen), "chosen"),
             "event": EVENT,
             "run": RUN,
+            "action": ACTION,
             "args": Scalar("jsonb"),
         },
     )

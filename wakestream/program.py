@@ -179,7 +179,7 @@ def _trigger(
     subject = _subject(name, config, revisions, problems)
     if subject is None:
         return None
-    within = TriggerScope(subject.scope, problems, subject.blind)
+    within = TriggerScope(subject.scope, problems, subject.blind, config.lookups)
     if subject.blind and settings.fire != "change":
         problems.add((*path, "fire"), f"fire: {settings.fire} needs the previous row, and {subject.blind}")
         within.blind = ""

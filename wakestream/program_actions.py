@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jsonschema_rs
@@ -20,6 +20,7 @@ from wakestream.program_problems import Problems
 CHOICE_ROOTS = condition_scope.ACTION_ROOTS - {"bound", "chosen"}
 FENCE_ROOTS = frozenset({"after"})
 LOOKUP_ROOTS = frozenset({"after", "before", "key", "cause", "event", "run"})
+CHECK_ROOTS = LOOKUP_ROOTS | {"action", "bound", "chosen"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class CompiledAction:
     """Bound names whose column is an array, which SQL spells otherwise than JSON."""
     key: Expression | None = None
     """Of kind `kafka`: the record's key."""
+    check: CompiledLookup | None = None
+    """Tells whether it took effect."""
     fence: tuple[Expression, ...] = ()
     """What its decision rests on besides the condition, `bind`, `choose` and `approval`."""
 
@@ -66,6 +69,8 @@ class TriggerScope:
     problems: Problems
     blind: str = ""
     """Why the previous image is not known here; empty if it is."""
+    lookups: Mapping[str, Lookup] = field(default_factory=dict[str, Lookup])
+    """Of the file, for checks."""
 
     def expression(
         self, path: KeyPath, text: str, scope: Scope, roots: frozenset[str], where: str
@@ -170,17 +175,33 @@ def compile_action(name: str, settings: Action, within: TriggerScope) -> Compile
         return None
     if approval is None or len(bind) < len(settings.bind) or (wanted and key is None):
         return None
+    check = _check(settings, within, scope)
+    if settings.check is not None and check is None:
+        return None
     choices = {choice: made[0] for choice, made in choose.items() if made}
-    return CompiledAction(name, settings, choices, bind, approval, _arrays(bind), key, fence)
+    return CompiledAction(name, settings, choices, bind, approval, _arrays(bind), key, check, fence)
 
 
 def compile_lookup(name: str, settings: Lookup, within: TriggerScope) -> CompiledLookup | None:
     """A lookup in a trigger's scope, or None with its problems noted."""
-    path: KeyPath = ("lookups", name)
     scope = condition_scope.action_scope(within.scope, bound={}, chosen={})
+    return _lookup(name, settings, within, scope, LOOKUP_ROOTS)
+
+
+def _check(settings: Action, within: TriggerScope, scope: Scope) -> CompiledLookup | None:
+    """An action's check, which may read what the action is about, too."""
+    if settings.check is None:
+        return None
+    return _lookup(settings.check, within.lookups[settings.check], within, scope, CHECK_ROOTS)
+
+
+def _lookup(
+    name: str, settings: Lookup, within: TriggerScope, scope: Scope, roots: frozenset[str]
+) -> CompiledLookup | None:
+    path: KeyPath = ("lookups", name)
     bind: dict[str, Expression] = {}
     for argument, text in settings.bind.items():
-        made = within.expression((*path, "bind", argument), text, scope, LOOKUP_ROOTS, "a lookup's bind")
+        made = within.expression((*path, "bind", argument), text, scope, roots, "a lookup's bind")
         if made is not None:
             bind[argument] = made
     return CompiledLookup(name, settings, bind, _arrays(bind)) if len(bind) == len(settings.bind) else None

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, LiteralString, cast
 
 import msgspec
@@ -67,6 +68,9 @@ class SqlIntent(msgspec.Struct, frozen=True):
     system_identifier: str | None
     timeline: int | None
     """Null with the identifier where the role may not read the control file; then only the receipt can tell."""
+    database: str = ""
+    began_at: datetime | None = None
+    """By the server's clock."""
 
 
 class SqlEffect:
@@ -122,7 +126,7 @@ class SqlEffect:
             return _outcome(error)
 
     def _finish(self, connection: _Connection, plan: SqlPlan, action: Pending, record: Recorder) -> Outcome:
-        intent = msgspec.convert(action.intent, SqlIntent)
+        intent, began = msgspec.convert(action.intent, SqlIntent), time.monotonic()
         mark = marks.sign_mark(self._mark_key, action.cause, int(intent.xid))
         connection.execute("select pg_logical_emit_message(true, %s, %s::text)", (marks.PREFIX, mark))
         held = sql_fence.hold(connection, action, at_home=self._at_home(connection, action, intent))
@@ -145,7 +149,8 @@ class SqlEffect:
                 return self.settle(action, record)
             raise
         reach("agent.6.after_commit")
-        return Succeeded({"rows": rows, "xid": intent.xid} | ({"fence": held.how} if action.fence else {}))
+        committed = {"committed_by": _later(intent.began_at, time.monotonic() - began)}
+        return Succeeded({"rows": rows, "xid": intent.xid} | committed | ({"fence": held.how} if action.fence else {}))
 
     def _at_home(self, connection: _Connection, action: Pending, intent: SqlIntent) -> bool:
         fence = action.fence
@@ -228,10 +233,16 @@ def _begin(connection: _Connection, plan: SqlPlan) -> SqlIntent:
     connection.execute(limits, (str(int(min(LOCK_TIMEOUT, plan.timeout_s) * 1000)), milliseconds))
     row = connection.execute(
         "select pg_current_xact_id()::text, pg_backend_pid(),"
-        " (select backend_start::text from pg_stat_activity where pid = pg_backend_pid())"
+        " (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()),"
+        " current_database()::text, clock_timestamp()"
     ).fetchone()
-    xid, pid, start = row or ("", 0, "")
-    return SqlIntent(xid, pid, start or "", *_identity(connection))
+    xid, pid, start, database, now = row or ("", 0, "", "", None)
+    return SqlIntent(xid, pid, start or "", *_identity(connection), database, now)
+
+
+def _later(began: datetime | None, seconds: float) -> str | None:
+    """When it was committed at the latest, by the server's clock."""
+    return None if began is None else (began + timedelta(seconds=seconds)).isoformat()
 
 
 def _identity(connection: _Connection) -> tuple[str | None, int | None]:

@@ -28,6 +28,8 @@ class ActionSection(PolicySection):
     approval: str
     """`always`, `never`, or a condition that is true when a person must approve."""
     trust_model_arguments: bool = False
+    check: str | None = None
+    """A lookup that tells whether the action took effect where that is unknown: a row says yes."""
 
 
 class SqlAction(ActionSection):

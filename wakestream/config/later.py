@@ -11,7 +11,6 @@ from wakestream.config.document import KeyPath
 LATER: dict[tuple[str, ...], str] = {
     ("actions", "*", "undo"): "undo",
     ("actions", "*", "on_stale"): "stale-decision fences",
-    ("actions", "*", "check"): "settling an unknown outcome",
 }
 
 

@@ -287,6 +287,8 @@ class Limits(Section):
 
     depth: int = Field(default=3, ge=1, le=20)
     """How long a chain change → run → action → change may grow."""
+    receipt_within: Duration = 10.0
+    """How far a source's clock may pass the commit of an SQL action there before its mark must have been seen."""
     breaker: Breaker | Literal["off"] = Breaker(runs=5, within=600.0)
     """How many runs one key and trigger may have in how long; those beyond are held until a person releases them."""
 

@@ -86,6 +86,10 @@ def _actions(config: Config) -> Iterator[Problem]:
     for name, action in config.actions.items():
         path = ("actions", name)
         yield from _action(config, path, action)
+        if action.check is not None:
+            yield from _known((*path, "check"), "lookup", action.check, config.lookups)
+            if action.check in config.lookups and config.lookups[action.check].parameters:
+                yield (*path, "check"), f"`{action.check}` has `parameters`, which nobody writes for a check; bind them"
         seen: dict[str, str] = {}
         for part, names in (("bind", action.bind), ("choose", action.choose), ("parameters", action.parameters)):
             for argument in names:

@@ -452,6 +452,9 @@ class Action(Base):
     """Recorded before the effect: for SQL the xid, backend, system identifier and timeline."""
     result: Mapped[dict[str, Any] | None]
     executed_at: Mapped[datetime | None]
+    checks: Mapped[int] = mapped_column(server_default="0")
+    """How often its `check` was asked whether it took effect."""
+    check_at: Mapped[datetime | None]
     fence: Mapped[dict[str, Any] | None]
     """The rows that its decision rested on (`wakestream.fences`)."""
     policy: Mapped[dict[str, Any] | None]
@@ -545,6 +548,18 @@ class ChangedRow(Base):
     after: Mapped[dict[str, Any] | None]
     missing: Mapped[list[str]]
     position: Mapped[dict[str, Any]]
+
+
+class Alarm(Base):
+    """Something that a person should look at, until it is over."""
+
+    __tablename__ = "alarm"
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """An action's id."""
+    detail: Mapped[str]
+    since: Mapped[datetime] = _now()
+    over_at: Mapped[datetime | None]
 
 
 class Operator(Base):

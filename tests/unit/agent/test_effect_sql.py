@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -65,7 +66,11 @@ def test_the_intent_is_recorded_before_the_commit(effect: SqlEffect, ops: psycop
     assert (before, status) == (7, "in progress")
     assert intent["system_identifier"]
     assert intent["timeline"] == 1
+    assert isinstance(outcome, Succeeded)
+    committed = datetime.fromisoformat(outcome.result.pop("committed_by"))
     assert outcome == Succeeded({"rows": 1, "xid": intent["xid"]})
+    assert committed > datetime.fromisoformat(intent["began_at"])
+    assert intent["database"] == "ops"
     assert flight(ops) == 8
 
 

@@ -20,11 +20,13 @@ ON_ACTION: dict[str, Verb] = {
     "approve": lambda operations: operations.approve(ACTION_ID, "looks right"),
     "reject": lambda operations: operations.reject(ACTION_ID, "too dear"),
     "retry": lambda operations: operations.retry_action(ACTION_ID, "the target is back"),
+    "settle": lambda operations: operations.settle_action(ACTION_ID, "they told me", happened=True),
 }
 ALLOWED: dict[str, dict[str, str]] = {
     "approve": {"awaiting_approval": "approved"},
     "reject": {"proposed": "rejected", "awaiting_approval": "rejected", "approved": "rejected"},
     "retry": {"failed": "approved", "unknown": "approved"},
+    "settle": {"unknown": "succeeded"},
 }
 EVERY = [(verb, state) for verb in ON_ACTION for state in states.ACTION]
 
@@ -247,3 +249,30 @@ def test_a_refused_decision_wakes_nobody(seed: Seed, operations: Operations) -> 
             operations.approve(ACTION_ID)
         listener.execute("select pg_notify('wake_action', 'end')")
         assert [each.payload for each in listener.notifies(timeout=10, stop_after=1)] == ["end"]
+
+
+@pytest.mark.parametrize(
+    ("happened", "state", "said"), [(True, "succeeded", "it happened"), (False, "failed", "it did not happen")]
+)
+def test_a_person_settles_what_is_unknown(
+    seed: Seed, operations: Operations, happened: bool, state: str, said: str
+) -> None:
+    seed.run("waiting")
+    seed.action("unknown", result={"checked": {"times": 2}})
+    assert operations.settle_action(ACTION_ID, "they told me", happened=happened).state == state
+    action = seed.get(Action, ACTION_ID)
+    assert (action.state, action.reason) == (state, f"{said}, says alice: they told me")
+    assert action.result == {"checked": {"times": 2}, "settled": "by alice"}
+    assert action.executed_at is not None
+    assert seed.get(Run, RUN_ID).state == "succeeded"
+
+
+def test_settling_needs_a_reason_and_believes_the_change_log_first(seed: Seed, operations: Operations) -> None:
+    seed.run("waiting")
+    seed.action("unknown")
+    with pytest.raises(RefusedError, match="--reason TEXT"):
+        operations.settle_action(ACTION_ID, " ", happened=True)
+    seed.receipt()
+    with pytest.raises(RefusedError, match="took effect: its mark is in the change log"):
+        operations.settle_action(ACTION_ID, "surely not", happened=False)
+    assert operations.settle_action(ACTION_ID, "of course", happened=True).state == "succeeded"
