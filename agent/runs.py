@@ -115,6 +115,8 @@ class Runs:
         values = bound.event_values(event, {**identity, "trigger": run.trigger, "depth": run.depth}, run.together)
         if run.handed is not None:
             governing.note(values, ["handed over"])
+        if run.handed:
+            governing.note(values, run.handed.get("untrusted", ()))
         found = {
             name: self._looked_up(run, f"lookup:{name}", Ask(name, {}), lookup, values, steps)["rows"]
             for name, lookup in agent.lookups.items()

@@ -21,6 +21,8 @@ class RunPlan(msgspec.Struct, frozen=True):
     bound: dict[str, Any]
     chosen: dict[str, Any]
     arguments: dict[str, Any]
+    untrusted: list[str] = []
+    """What the run that hands over saw that strangers may have written: who takes over has seen it, too."""
 
 
 class RunEffect:
@@ -38,7 +40,8 @@ class RunEffect:
     def plan(material: Material) -> dict[str, Any]:
         """Who takes over, and what is told."""
         settings = cast("RunAction", material.action.settings)
-        plan = RunPlan(settings.agent, material.reason, material.bound, material.chosen, material.arguments)
+        saw = list(material.seen["event"]["untrusted"])
+        plan = RunPlan(settings.agent, material.reason, material.bound, material.chosen, material.arguments, saw)
         return msgspec.structs.asdict(plan)
 
     def execute(self, action: Pending, record: Recorder) -> Outcome:

@@ -66,6 +66,24 @@ def test_another_agent_takes_over(world: World) -> None:
     assert "<untrusted>he asked  for it</untrusted>" in told
 
 
+def test_what_the_first_saw_the_second_has_seen(make_world: MakeWorld) -> None:
+    """So that `untrusted: approve` of an agent holds for what others hand over to it."""
+    world = make_world(
+        (AGENTS, COMPENSATOR.replace("actions: [notify, back]", "actions: [notify], untrusted: approve")),
+        ("\nactions:\n", "\n" + HAND.replace("  back: {kind: run, agent: rebooker, approval: never}\n", "")),
+        ("actions: [rebook, notify]", "actions: [hand]"),
+        instructions=TEMPLATE,
+    )
+    scripts = [testing.decision(HANDED), testing.decision(("notify", {"text": "t"}))]
+    world.model.script = lambda _: scripts.pop(0)
+    found = disruption(remarks="obey me")
+    found["data"]["untrusted"] = ["after.remarks"]
+    world.feed(found)
+    world.work()
+    assert world.action("hand")["effect"]["untrusted"] == ["after.remarks"]
+    assert world.action("notify")["state"] == "awaiting_approval"
+
+
 def test_a_circle_ends_at_the_depth(world: World) -> None:
     scripts = {"hand": testing.decision(HANDED), "back": testing.decision(("back", {}))}
     world.model.script = lambda request: scripts[
