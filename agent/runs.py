@@ -94,7 +94,7 @@ class Runs:
             raise EventError(f"trigger `{run.trigger}` leads to no agent `{run.agent}` any more")
         agent = trigger.agents[run.agent]
         if run.lease.attempt > agent.settings.attempts + CRASHES:
-            raise EventError(f"its worker ended {run.lease.attempt} times before the run did; see the agent's log")
+            raise TransientError(f"its worker ended {run.lease.attempt} times before the run did; see the agent's log")
         run = self._gate.admit(trigger, run, self._program.digest)
         steps = self._steps(run) if run.begun else {}
         question = self._question(agent, run, steps)

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from agent import action_store, alarms, expiry, leases, letters, measures
+from agent import action_store, alarms, budgets, expiry, leases, letters, measures
 from agent.database import Ledger
 from agent.leases import Holdings
 from wakestream.errors import TransientError
@@ -61,3 +61,5 @@ class Steward:
                 alarms.look(connection, self._program.config)
             with self._ledger.transaction("counting what is open", durable=False) as connection:
                 measures.look(connection)
+            with self._ledger.transaction("forgetting what was spent long ago", durable=False) as connection:
+                budgets.forget(connection)

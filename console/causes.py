@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import any_, literal, or_, select, text
+from sqlalchemy import and_, any_, func, literal, or_, select, text
 from sqlalchemy.orm import Session
 
 from console import finding
@@ -32,6 +32,8 @@ class CausedChange(View, frozen=True, kw_only=True):
     """The activation's."""
     reason: str | None
     """Why it was suppressed or held."""
+    handed: bool
+    """Whether it is the same change again, which an agent handed over."""
     run: CausedRun | None
 
 
@@ -105,7 +107,8 @@ class _Tree:
 
     def _above(self, run: Run) -> Run | None:
         """The run whose action made the change that woke this one; of a batch the first such."""
-        query = select(_CAUSE).where(or_(Activation.id == run.activation, Activation.batch == run.id))
+        in_it = and_(Activation.batch == run.id, Activation.handed.is_(None))
+        query = select(_CAUSE).where(or_(Activation.id == run.activation, in_it))
         query = query.where(_CAUSE.is_not(None)).order_by(Activation.committed_at, Activation.id)
         action = self._session.scalars(query.limit(1)).first()
         found = self._session.get(Action, action) if action is not None else None
@@ -132,7 +135,8 @@ class _Tree:
         return [action for action, _ in found]
 
     def _woken_by(self, actions: list[str]) -> Iterable[Run]:
-        of_it = or_(Run.activation == Activation.id, Run.id == Activation.batch)
+        in_batch = and_(Run.id == Activation.batch, Activation.handed.is_(None))
+        of_it = or_(Run.activation == Activation.id, in_batch)
         query = select(_CAUSE, Activation, Run).outerjoin(Run, of_it)
         query = query.where(any_(literal(actions)) == _CAUSE).order_by(Activation.committed_at, Activation.id)
         below: dict[str, Run] = {}
@@ -154,6 +158,7 @@ class _Tree:
             depth=activation.depth,
             state=activation.state,
             reason=activation.reason,
+            handed=activation.handed is not None,
             run=self._run(run) if run is not None and shown else None,
         )
 
@@ -180,4 +185,7 @@ class _Tree:
         )
 
 
-_CAUSE = Activation.event.op("#>>")(text("'{data,cause,action}'"))
+_CAUSE = func.coalesce(
+    Activation.handed.op("->>")(text("'by'")), Activation.event.op("#>>")(text("'{data,cause,action}'"))
+)
+"""The action that a hand-over, or else the change, came from; as in the index."""

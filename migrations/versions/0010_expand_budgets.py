@@ -68,8 +68,8 @@ def upgrade() -> None:
     op.drop_index("run_rank_idx", "run", schema="wake")
     turn = sa.text("(state = 'pending' and budget is null) or state = 'running'")
     op.create_index("run_rank_idx", "run", ["rank"], schema="wake", postgresql_where=turn)
-    cause = sa.text("(event #>> '{data,cause,action}')")
-    known = sa.text("(event #>> '{data,cause,action}') is not null")
+    made_by = "coalesce(handed ->> 'by', event #>> '{data,cause,action}')"
+    cause, known = sa.text(made_by), sa.text(f"{made_by} is not null")
     op.create_index("activation_cause_idx", "activation", [cause], schema="wake", postgresql_where=known)
 
 

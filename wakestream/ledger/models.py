@@ -275,8 +275,8 @@ class Activation(Base):
         Index("activation_subject_idx", "subject"),
         Index(
             "activation_cause_idx",
-            sql("(event #>> '{data,cause,action}')"),
-            postgresql_where=sql("(event #>> '{data,cause,action}') is not null"),
+            sql("coalesce(handed ->> 'by', event #>> '{data,cause,action}')"),
+            postgresql_where=sql("coalesce(handed ->> 'by', event #>> '{data,cause,action}') is not null"),
         ),
     )
 

@@ -168,6 +168,23 @@ def test_a_run_is_counted_once(make_world: MakeWorld) -> None:
     assert world.rows("select spent from wake.spend") == [(1.0,)]
 
 
+def test_a_worker_that_dies_right_after_counting_leaves_it_counted_once(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    world = make_world(of_trigger("{runs: 1, per: day}"))
+    disrupt(world, 1)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(world.runs, "_question", die)
+        world.work()
+    world.rows("update wake.run set lease_until = now() - interval '1 s' returning 1")
+    world.work()
+    assert states(world) == ["succeeded"]
+    assert world.rows("select spent from wake.spend") == [(1.0,)]
+
+
 def test_workers_together_never_begin_more(make_world: MakeWorld) -> None:
     """Eight workers as if of eight processes; the model answers when all that may begin have begun."""
     world = make_world(of_trigger("{runs: 5, per: day}"), of_agent("{runs: 7, per: day, by: after.status}"))

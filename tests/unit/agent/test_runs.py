@@ -227,11 +227,11 @@ def test_deciding_against_is_a_success(world: World) -> None:
     assert world.run()["decision"] == {"reason": "they wait", "actions": []}
 
 
-def test_a_run_whose_worker_dies_again_and_again_fails(world: World) -> None:
+def test_a_run_whose_worker_dies_again_and_again_is_parked(world: World) -> None:
     world.feed(disruption())
     world.rows("update wake.run set attempts = 23 returning 1")
     world.work()
-    assert world.run()["state"] == "failed"
+    assert world.run()["state"] == "parked"
     assert "its worker ended 24 times" in world.run()["error"]
 
 

@@ -108,6 +108,19 @@ def test_a_batch_is_one_run_below_each_of_its_changes(seed: Seed, insights: Insi
     assert [each.run is not None for each in action.changes] == [True, False], "told once"
 
 
+def test_a_hand_over_stands_below_the_action_that_made_it(
+    seed: Seed, insights: Insights, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its event is the first one's, cause included; what it came from is the action that handed over."""
+    top = run(seed, change(seed, "0"), "move")
+    first = run(seed, change(seed, "0.1", f"{top}/1"), "compensate")
+    handed = run(seed, change(seed, "0.1.1", f"{top}/1", handed={"by": f"{first}/1"}, batch=first))
+    found = insights.tree(handed)
+    assert list(events(found.change)) == ["0", "0.1", "0.1.1"]
+    assert [line.strip().partition(" (")[0] for line in lines(found, capsys)][7:8] == ["action compensate"]
+    assert any(line.strip().startswith("hand-over of booking/0.1.1") for line in lines(found, capsys))
+
+
 def test_a_cause_from_another_ledger_is_where_it_begins(seed: Seed, insights: Insights) -> None:
     name = run(seed, change(seed, "1", "unknown/1"))
     assert insights.tree(name).change.event == "1"
@@ -131,6 +144,7 @@ def test_what_is_below_is_found_by_an_index(chain: Seed) -> None:
     with psycopg.connect(chain.url) as connection:
         connection.execute("set enable_seqscan = off")
         rows = connection.execute(
-            "explain select id from wake.activation where event #>> '{data,cause,action}' = any(array['x', 'y'])"
+            "explain select id from wake.activation where"
+            " coalesce(handed ->> 'by', event #>> '{data,cause,action}') = any(array['x', 'y'])"
         ).fetchall()
     assert any("activation_cause_idx" in row[0] for row in rows)
