@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Mapping
@@ -127,10 +128,20 @@ class Runs:
         question = _Question(messages, offered, values, prompts.foreign(event, untrusted, run.together))
         if "prompt" not in steps:
             schema = question.talk(agent).request.answer_schema
-            step = Step("prompt", {"messages": messages, "schema": schema, "model": agent.settings.model})
+            asked = {"messages": messages, "schema": schema, "model": agent.settings.model}
+            step = Step("prompt", {**asked, "hashes": self._hashes(agent, asked)})
             with self._ledger.transaction("storing a prompt", durable=False) as connection:
                 run_store.store_step(connection, run, step)
         return question
+
+    def _hashes(self, agent: CompiledAgent, asked: Mapping[str, Any]) -> dict[str, str]:
+        """By which it can be said whether two decisions rested on the same prompt, configuration and model."""
+        model = agent.model.model_dump(mode="json")  # with secrets masked
+        return {
+            "prompt": hashlib.sha256(json_text.dump(asked).encode()).hexdigest(),
+            "configuration": self._program.digest,
+            "model": hashlib.sha256(json_text.dump(model).encode()).hexdigest(),
+        }
 
     def _looked_up(  # noqa: PLR0913
         self,

@@ -98,6 +98,19 @@ def test_what_was_asked_is_not_asked_again_after_a_crash(make_world: MakeWorld, 
     assert world.model.seen[1].body == world.model.seen[3].body, "worked out anew from what was stored"
 
 
+def test_the_prompt_is_kept_with_its_hashes(make_world: MakeWorld, site: Site) -> None:
+    world = made(make_world, site)
+    scripted(world, DONE, DONE)
+    world.feed(disruption(1))
+    world.work()
+    world.feed(disruption(2))
+    world.work()
+    kept = [hashes for (hashes,) in world.rows("select request -> 'hashes' from wake.run_step where step = 'prompt'")]
+    assert kept[0]["configuration"] == kept[1]["configuration"] == world.program.digest
+    assert kept[0]["model"] == kept[1]["model"]
+    assert kept[0]["prompt"] != kept[1]["prompt"]
+
+
 def test_the_last_step_can_only_decide(make_world: MakeWorld, site: Site) -> None:
     world = made(make_world, site, (ASKING[0], "ask: [seat, crm], steps: 2, actions: [notify]"))
     scripted(world, ask(("seat", {"flight": 7})), ask(("seat", {"flight": 7})), DONE)
