@@ -10,6 +10,7 @@ import msgspec
 
 from agent.action_store import Proposed
 from wakestream.approvals import Policy
+from wakestream.config.actions import SqlAction
 from wakestream.config.lookups import Lookup, SqlLookup
 from wakestream.config.policy import Mode, PolicySection
 from wakestream.program import CompiledAgent
@@ -71,5 +72,6 @@ def _governed(action: Proposed, mode: Mode, held: str | None, settings: PolicySe
         on_expiry=expiry,
         escalate_to=list(settings.escalate_to),
         untrusted=list(saw),
+        undo=settings.undo if isinstance(settings, SqlAction) else None,
     )
     return msgspec.structs.replace(action, policy=policy, **changed)

@@ -131,6 +131,22 @@ def settle(
     output.decided(operations.settle_action(action, reason, happened=happened), as_json=as_json)
 
 
+@app.command()
+def undo(
+    action: ActionId,
+    reason: ReasonOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = options.DEFAULT_CONFIG,
+) -> None:
+    """Take back what an SQL action did, unless its rows were changed since; takes a reason."""
+    from cli import output
+
+    operations = options.operations(config)
+    options.confirm(f"Take back action {action}?", yes)
+    output.decided(operations.undo(action, reason), as_json=as_json)
+
+
 def _columns() -> output.Columns[views.ActionRow]:
     from cli import story
 

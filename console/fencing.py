@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, cast
 
-import msgspec
 import psycopg
 from sqlalchemy.orm import Session
 
@@ -32,7 +30,7 @@ def accept_present(session: Session, action: Action) -> str | None:
     fence, now = present(session, action)
     if fence is None or not now.differences:
         return None
-    action.fence = msgspec.to_builtins(fences.accepting(fence, now.images), builtin_types=(Decimal,))
+    action.fence = fences.to_document(fences.accepting(fence, now.images))
     return f"although changed since: {'; '.join(now.differences)}"
 
 

@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session
 
-from console import approving, fencing, finding, operators, records, views
+from console import approving, fencing, finding, operators, records, undoing, views
 from console.sessions import transaction
 from wakestream import settling, states
 from wakestream.errors import RefusedError
@@ -41,6 +41,24 @@ class Operations:
         if not (reason or "").strip():
             raise RefusedError("a rejection needs its reason: --reason TEXT")
         return self._on_action(action_id, "reject", reason, _reject)
+
+    def undo(self, action_id: str, reason: str | None) -> views.Decided:
+        """Take back what an SQL action did, as an action of its own; asking for it is one person's approval."""
+        if not (reason or "").strip():
+            raise RefusedError("taking an action back needs its reason: --reason TEXT")
+        with transaction(self._engine) as session:
+            who = operators.authenticate(session, self._token)
+            made = undoing.undo(session, finding.by_id(session, Action, action_id, lock=True))
+            approving.check_name(made, who)
+            made.reason = f"asked for by {who.name}"
+            session.add(made)
+            session.flush()
+            note = _given(session, made, who, reason)
+            _record(session, who, "action.undo", action_id, reason)
+            _record(session, who, "action.approve", made.id, reason)
+            session.flush()
+            _notify(session, "wake_action", made.id)
+            return views.Decided(id=made.id, state=made.state, was="proposed", by=who.name, note=note)
 
     def retry_action(self, action_id: str, reason: str | None = None) -> views.Decided:
         """Try an action again whose effect failed, or is unknown."""

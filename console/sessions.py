@@ -13,7 +13,7 @@ from sqlalchemy import Engine, exc
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from wakestream import ledger
+from wakestream import exact_json, ledger
 from wakestream.errors import ConfigurationError, FatalError, TransientError, WakeError
 
 # What waiting cannot help: a wrong password or role, and rights that are missing.
@@ -27,7 +27,7 @@ def open_ledger(url: str) -> Engine:
     """
     try:
         ledger.require_current(url)
-        return ledger.engine(url, poolclass=NullPool, json_deserializer=read_json)
+        return ledger.engine(url, poolclass=NullPool, json_serializer=exact_json.dump, json_deserializer=read_json)
     except exc.SQLAlchemyError as error:
         raise convert(error) from error
 

@@ -21,6 +21,8 @@ class Policy(msgspec.Struct, frozen=True):
     escalate_to: list[str] = []
     untrusted: list[str] = []
     """Text of strangers that the run saw, by path."""
+    undo: str | None = None
+    """Of an SQL action the statement that takes it back."""
 
 
 def of_document(document: Any) -> Policy:

@@ -7,6 +7,7 @@ transaction where that is in the source's database (`agent.effects.sql_fence`).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -58,6 +59,8 @@ class Fence(msgspec.Struct, frozen=True):
     on_stale: OnStale = "drop"
     without: list[str] = []
     """What it rested on besides and cannot be fenced, with the reason."""
+    own_writes: bool = True
+    """Whether what earlier actions of the same run made of the rows counts as well; not for an undo."""
 
 
 class Move(NamedTuple):
@@ -88,6 +91,11 @@ def load(text: str) -> Fence:
 def of_document(document: Any) -> Fence | None:
     """The same of a column that was read as JSON."""
     return None if document is None else msgspec.convert(document, Fence)
+
+
+def to_document(fence: Fence) -> dict[str, Any]:
+    """The same the other way round, numbers with every digit."""
+    return msgspec.to_builtins(fence, builtin_types=(Decimal,))
 
 
 def differences(rows: Sequence[FencedRow], images: Sequence[Image]) -> list[str]:
@@ -134,7 +142,7 @@ def after_own(fence: Fence, moves: Iterable[Move]) -> Fence:
     Only what they changed does: a column that was not what the decision saw before they came is somebody else's.
     """
     found = {row.subject: row for row in fence.rows}
-    for move in moves:
+    for move in moves if fence.own_writes else ():
         row = found.get(move.subject)
         if row is None:
             continue

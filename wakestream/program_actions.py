@@ -11,7 +11,7 @@ import jsonschema_rs
 from wakestream import condition_scope, program_sql, program_url
 from wakestream.condition_scope import Document, ListOf, Node, Scalar, Scope
 from wakestream.conditions import Condition, Expression, PathExpression
-from wakestream.config.actions import Action, ActionSection, KafkaAction, SqlAction
+from wakestream.config.actions import BEFORE, Action, ActionSection, KafkaAction, SqlAction
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
 from wakestream.config.lookups import HttpLookup, Lookup, McpLookup, SqlLookup
@@ -96,6 +96,17 @@ def check_action(name: str, settings: Action, problems: Problems) -> None:
         given = {**dict.fromkeys(settings.bind, "bind"), **dict.fromkeys(settings.choose, "choose")}
         given |= dict.fromkeys(settings.parameters, "parameters")
         check_placeholders((*path, "statement"), settings.statement, given, path, problems)
+        if settings.undo is not None:
+            _check_undo((*path, "undo"), settings.undo, given, problems)
+
+
+def _check_undo(path: KeyPath, statement: str, given: Mapping[str, str], problems: Problems) -> None:
+    """It may use what the statement is given, and what columns were; it need not use any of it."""
+    for name, offset in program_sql.placeholders(statement).items():
+        if name not in given and not name.startswith(BEFORE):
+            line, column = program_sql.place_in(statement, offset)
+            right = f"`:{BEFORE}COLUMN` for what a column was"
+            problems.add_in(path, line, column, f"`:{name}` is given no value{nearest(name, given)}; {right}")
 
 
 def check_lookup(name: str, settings: Lookup, problems: Problems) -> None:

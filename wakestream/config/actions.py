@@ -32,12 +32,18 @@ class ActionSection(PolicySection):
     """A lookup that tells whether the action took effect where that is unknown: a row says yes."""
 
 
+BEFORE = "before_"
+"""How placeholders of `undo` begin that stand for what a column was: `:before_flight_id`."""
+
+
 class SqlAction(ActionSection):
     """A statement in a database, exactly once."""
 
     kind: Literal["sql"]
     connection: str
     statement: str
+    undo: str | None = None
+    """What takes it back: a statement that may use `:before_COLUMN` besides what `statement` may."""
     rows: int | None = Field(default=None, ge=0)
     timeout: Duration = 10.0
 

@@ -9,7 +9,6 @@ from wakestream.config.document import KeyPath
 
 # Path patterns with `*` for any name; what the setting will do, so that the refusal is understood.
 LATER: dict[tuple[str, ...], str] = {
-    ("actions", "*", "undo"): "undo",
     ("actions", "*", "on_stale"): "stale-decision fences",
 }
 
