@@ -64,11 +64,16 @@ class Actions:
         effect = self._effects.get(action.kind)
         if effect is None:
             return Failed(f"this version has no effect `{action.kind}`")
-        action = self._knowing_own_changes(action)
-        outcome = self._bring_about(effect, action)
-        if isinstance(outcome, Stale) and self._is_untold(action):
-            raise TransientError("what an action before it in the same run has changed is not told yet")
-        return outcome
+        while True:
+            known = self._knowing_own_changes(action)
+            outcome = self._bring_about(effect, known)
+            if not isinstance(outcome, Stale):
+                return outcome
+            if self._is_untold(known):
+                raise TransientError("what an action before it in the same run has changed is not told yet")
+            # It may have been told since we looked: only what is stale beside all of that is stale.
+            if self._knowing_own_changes(action).pending.fence == known.pending.fence:
+                return outcome
 
     def _bring_about(self, effect: Effect, action: Claimed) -> Outcome:
         pending = dataclasses.replace(action.pending, compare=lambda: self._present(action))

@@ -21,9 +21,11 @@ BATCH = "batch"
 def fenced(
     actions: Iterable[Proposed], plans: Mapping[str, FencePlan], agent: CompiledAgent, events: Sequence[ContextEvent]
 ) -> list[Proposed]:
-    """The proposed actions, each with the rows that its decision on these events rested on."""
+    """The proposed actions, each with the rows that its decision on these events rested on, unless `fence: none`."""
     return [
-        msgspec.structs.replace(action, fence=_fence(plans[action.name], agent.actions[action.name], events, action))
+        msgspec.structs.replace(action, fence=_fence(plans[action.name], compiled, events, action))
+        if (compiled := agent.actions[action.name]).settings.fence != "none"
+        else action
         for action in actions
     ]
 

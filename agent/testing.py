@@ -290,6 +290,21 @@ def decide_all(request: dict[str, Any]) -> Reaction:
     return _decide(offered(request))
 
 
+def decide_each(request: dict[str, Any]) -> Reaction:
+    """Propose every action that is offered: of a batch one for each of its events, else the first of every choice."""
+    content = request["response_format"]["json_schema"]["schema"]["properties"]["actions"]
+    schemas = offered(request)
+    if len(schemas) == 1 and content["maxItems"] > 1:
+        ((choice, keys),) = ((n, each["enum"]) for n, each in _choices(schemas[0]).items() if "enum" in each)
+        name = schemas[0]["properties"]["action"]["const"]
+        return decision(*((name, {**_arguments(schemas[0]), choice: key}) for key in keys))
+    return _decide(schemas)
+
+
+def _choices(schema: dict[str, Any]) -> dict[str, Any]:
+    return schema["properties"]["arguments"]["properties"]
+
+
 def decide_two(request: dict[str, Any]) -> Reaction:
     """Propose the first two actions that are offered, in order."""
     return _decide(offered(request)[:2])
@@ -308,6 +323,7 @@ def half(_request: dict[str, Any]) -> Reaction:
 SCRIPTS: dict[str, Script] = {
     "decide_first": decide_first,
     "decide_all": decide_all,
+    "decide_each": decide_each,
     "decide_two": decide_two,
     "decide_none": lambda _: decision(),
     "prose": prose,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -24,6 +25,10 @@ class Play:
     """Where its state is, unless WAKE_HOME says otherwise."""
     script: str = "decide_all"
     """Who decides where there is no model: one of `agent.testing.SCRIPTS`."""
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What its `wake.yaml` takes from the environment besides."""
+    topics: tuple[str, ...] = ()
+    """Topics that actions write to and others read."""
 
     @property
     def source(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 import requests
+from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
 
 from examples import play
@@ -66,6 +67,7 @@ class Stage:
         served = self._pool.submit(self._serve_model, choice)
         self.stack.up(self.report)
         self._prepare_database()
+        self._make_topics()
         self.wake("apply", "--yes")
         self.env |= self.stack.env()  # the first `apply` has made the operator's token
         self._start_receiver()
@@ -147,7 +149,11 @@ class Stage:
         return self.directory / "schema.sha256"
 
     def _prepare_database(self) -> None:
-        self.env |= self.stack.env() | {"WAKE_HOME": str(self.home), "WAKE_CONFIG": str(self.play.config)}
+        self.env |= self.stack.env() | {
+            "WAKE_HOME": str(self.home),
+            "WAKE_CONFIG": str(self.play.config),
+            **self.play.variables,
+        }
         cluster, database = self.env["POSTGRES_URL"], self.play.database
         digest = hashlib.sha256((database.directory / "schema.sql").read_bytes()).hexdigest()
         known = self._schema_file.read_text() if self._schema_file.exists() else digest
@@ -160,6 +166,12 @@ class Stage:
         play.end_unfinished(self.env["LEDGER_URL"], self.play)
         database.seed(self.owner)
         self.report(f"{database.name}: database, roles and rows are there")
+
+    def _make_topics(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self.env["KAFKA_BOOTSTRAP"]})
+        known = admin.list_topics(timeout=10).topics
+        for topic in set(self.play.topics) - set(known):
+            admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
 
     def _receiver_variables(self) -> dict[str, str]:
         file = self.directory / f"{self.play.receiver}.secret"

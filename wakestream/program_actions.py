@@ -182,7 +182,7 @@ def compile_action(name: str, settings: Action, within: TriggerScope) -> Compile
     wanted = settings.key if isinstance(settings, KafkaAction) else None
     key = within.expression((*path, "key"), wanted, scope, roots, "key") if wanted else None
     fence = _fence(path, settings, within)
-    if len(fence) < len(settings.fence):
+    if len(fence) < len(settings.fenced):
         return None
     if approval is None or len(bind) < len(settings.bind) or (wanted and key is None):
         return None
@@ -258,7 +258,7 @@ def _bad_key(source: str, key: str, element: Document) -> str:
 def _fence(path: KeyPath, settings: ActionSection, within: TriggerScope) -> tuple[Expression, ...]:
     """The further paths of `fence`; what is no path of the document is a problem."""
     found: list[Expression] = []
-    for number, text in enumerate(settings.fence):
+    for number, text in enumerate(settings.fenced):
         where = (*path, "fence", number)
         made = within.expression(where, text, within.scope, FENCE_ROOTS, "fence")
         if made is None:

@@ -25,7 +25,7 @@ create table flight (
     departs_at  timestamptz not null,           -- as it is known now
     minutes     integer not null,               -- from departure to arrival
     stops       integer not null default 0,
-    status      text not null default 'scheduled' check (status in ('scheduled', 'delayed', 'cancelled', 'departed')),
+    status      text not null default 'scheduled' check (status in ('scheduled', 'delayed', 'cancelled', 'boarding', 'departed')),
     fare        numeric(8, 2),                  -- the lowest of its fares, kept by a trigger
     seats_free  integer not null default 0      -- counted from its seats, kept by a trigger
 );
@@ -63,6 +63,12 @@ create table booking (
     booked_at   timestamptz not null default now()
 );
 create index on booking (flight_id);
+
+-- What a passenger gets for a flight that was cancelled.
+create table voucher (
+    booking_id bigint primary key references booking on delete cascade,
+    amount     numeric(8, 2) not null check (amount > 0)
+);
 
 create table seat (
     flight_id  bigint not null references flight on delete cascade,
@@ -142,7 +148,8 @@ create trigger move_seat before update on booking
 grant select on flight, booking, change_policy to airline_capture;
 grant select (id, name, email, tier, seat, earliest, latest, remarks) on customer to airline_capture;
 
--- The agent may move a booking to another flight. What follows from that, the triggers do.
+-- The agents may move a booking to another flight, and give a voucher. What follows from a move, the triggers do.
 grant select on flight to airline_ops;
 grant select (id, flight_id, status) on booking to airline_ops;
 grant update (flight_id) on booking to airline_ops;
+grant insert on voucher to airline_ops;

@@ -1,5 +1,5 @@
 -- The same day over and over: tomorrow's flights between Lisbon and Berlin, and who sits on them. Times are UTC.
-truncate aircraft, change_policy, flight, fare, customer, booking, seat restart identity;
+truncate aircraft, change_policy, flight, fare, customer, booking, seat, voucher restart identity;
 
 insert into aircraft (registration, model, rows) values
     ('CS-WKA', 'ATR 42', 6), ('CS-WKB', 'ATR 72', 8), ('CS-WKC', 'Dash 8', 5);

@@ -9,7 +9,13 @@ from examples.play import Play
 from examples.stage import Stage
 
 TRIGGER = "flight_disrupted"
-PLAY = Play(AIRLINE, (TRIGGER,), receiver="crm", usual_home=Path(".wake/demo"))
+TRIGGERS = (TRIGGER, "not_checked_in", "flight_cancelled")
+PLAY = Play(
+    *(AIRLINE, TRIGGERS, "crm", Path(".wake/demo")),
+    script="decide_each",
+    topics=("airline.station",),
+    variables={"CHECK_IN_WITHIN": "2s"},  # nobody waits half an hour in a story
+)
 
 if __name__ == "__main__":
     Stage(PLAY, PLAY.home, print).strike()

@@ -31,8 +31,11 @@ class Approvers(Section):
 class PolicySection(Section):
     """When an action may happen, and until when its decision counts; the same for every kind."""
 
-    fence: tuple[str, ...] = ()
-    """Paths of the document that the decision rests on, besides what condition, `bind`, `choose`, `approval` read."""
+    fence: tuple[str, ...] | Literal["none"] = ()
+    """Paths of the document that the decision rests on, besides what condition, `bind`, `choose`, `approval` read.
+
+    `none` where it stays right whatever becomes of all that, such as news of something that has happened.
+    """
     approvers: Approvers = Approvers()
     expires: Duration | None = None
     """How long a person may take to decide."""
@@ -49,3 +52,8 @@ class PolicySection(Section):
         if self.on_expiry == "escalate" and self.approvers.count > len(set(self.escalate_to)):
             raise ValueError(f"`approvers.count: {self.approvers.count}` can never be reached by `escalate_to`")
         return self
+
+    @property
+    def fenced(self) -> tuple[str, ...]:
+        """The further paths."""
+        return () if isinstance(self.fence, str) else self.fence
