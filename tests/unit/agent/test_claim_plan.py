@@ -14,7 +14,7 @@ from tests.unit.agent.airline import disruption
 from tests.unit.agent.conftest import World
 
 MANY = 20_000
-FEW = 60
+FEW = 200
 """Pages that a claim may look at, whatever waits."""
 
 
