@@ -247,7 +247,8 @@ class Runs:
                     reach("agent.5.before_model")
                     answer = self._models[name].ask(request, self._stop)
             except (TransientError, ModelRefusedError) as error:
-                if settings.fallback is None or self._stop.is_set():
+                # A former program may name one that the present file no longer leads to.
+                if settings.fallback not in self._models or self._stop.is_set():
                     raise
                 failed[name] = str(error)
                 extra = {"action": "model_fallback", "run": run.log_context()}
