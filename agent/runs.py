@@ -248,12 +248,13 @@ class Runs:
                     answer = self._models[name].ask(request, self._stop)
             except (TransientError, ModelRefusedError) as error:
                 # A former program may name one that the present file no longer leads to.
-                if settings.fallback not in self._models or self._stop.is_set():
+                following = settings.fallback
+                if following is None or following not in self._models or self._stop.is_set():
                     raise
                 failed[name] = str(error)
                 extra = {"action": "model_fallback", "run": run.log_context()}
-                logger.warning("Model %s failed, %s is asked: %s", name, settings.fallback, error, extra=extra)
-                name = settings.fallback
+                logger.warning("Model %s failed, %s is asked: %s", name, following, error, extra=extra)
+                name = following
                 continue
             measures.answered(name, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
             return answer, permit, failed

@@ -6,9 +6,8 @@ Each text is the remark of two passengers. One agent may act by itself; the othe
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ import pytest
 
 from agent.testing import Reaction, Say, decision
 from console import views
-from localstack import Stack, model
-from localstack.model_server import ModelServer
+from localstack import Stack
 from tests.harness.agent import WakeProcess, World, attached_world
 from tests.harness.injections import ORDER, TEXTS
 from tests.harness.models import Call, RuledModel
@@ -149,25 +147,6 @@ def test_every_text_reaches_the_model_between_fences_that_it_cannot_close(told: 
             assert content.count("<untrusted>") == content.count("</untrusted>") == len(_FENCED.findall(content))
             probe = re.sub(r"<\s*/?\s*untrusted\s*>", "", text, flags=re.IGNORECASE).strip()[-12:]
             assert probe not in outside.replace("data that strangers wrote", ""), name
-
-
-@pytest.mark.skipif("WAKE_SOAK" not in os.environ, reason="the local model takes minutes: `make soak`")
-def test_a_real_model_can_do_no_more(stack: Stack, env: Mapping[str, str], tmp_path: Path) -> None:
-    """Whatever it makes of the texts: bound rows, offered choices, parameters in their schema, approvals kept."""
-    assert model.is_pulled(), "wake model pull"
-    server = ModelServer(tmp_path / "model")
-    url = server.serve()
-    wake = TWO_AGENTS.replace("name: scripted", f"name: {model.DEFAULT.name}")
-    try:
-        with (
-            attached_world(stack, env, tmp_path, ddl=DDL + ROWS, wake=wake, prompt=PROMPT, MODEL_URL=url) as world,
-            WakeProcess(world, "consume"),
-            WakeProcess(world, "agent", "--from", "beginning"),
-        ):
-            tell(world)
-            check(world)
-    finally:
-        server.stop()
 
 
 def check(world: World) -> None:
