@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from agent import json_text
+from agent import json_text, notices
 from agent.activations import Firing
 from agent.database import Connection
 from agent.triggers import Images
@@ -167,6 +167,8 @@ def _trip(connection: Connection, known: _Known) -> None:
             "insert into wake.open_breaker (trigger, subject, reason) values (%s, %s, %s) on conflict do nothing",
             [(*key, reason) for key, reason in known.tripped.items()],
         )
+    for (trigger, subject), reason in known.tripped.items():
+        notices.tell(connection, "breaker_open", f"{trigger} {subject}", f"trigger {trigger}, {subject}: {reason}")
 
 
 def join_batches(connection: Connection, admitted: Sequence[Admitted]) -> list[NewRun]:

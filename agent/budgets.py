@@ -7,20 +7,17 @@ Tokens and cost are known afterwards only; they can be exceeded by the calls tha
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
-from agent import measures
+from agent import measures, notices
 from agent.database import Connection
 from wakestream.conditions import Given
 from wakestream.config.budgets import Over, Period
 from wakestream.program_budgets import CompiledBudget
-
-logger = logging.getLogger(__name__)
 
 HOURS: dict[Period, float] = {"minute": 1 / 60, "hour": 1.0, "day": 24.0}
 
@@ -121,12 +118,6 @@ def add(connection: Connection, charges: Iterable[Charge], tokens: int, cost: fl
             _add(connection, each, amount)
 
 
-def tell(connection: Connection, kind: str, about: str, text: str) -> None:
-    """Leave operators a notice, and say it in the log."""
-    connection.execute("insert into wake.notice (kind, about, text) values (%s, %s, %s)", (kind, about, text))
-    logger.warning("%s", text, extra={"action": kind, "about": about})
-
-
 def forget(connection: Connection) -> None:
     """Remove windows that ended long ago; what each run took stays with the run."""
     connection.execute("delete from wake.spend where window_end < now() - interval '2 days'")
@@ -153,7 +144,7 @@ def _add(connection: Connection, charge: Charge, amount: float) -> _Window:
     if row[2]:
         measures.BUDGETS.labels(charge.scope, "warned").inc()
         told = f"{charge.label} comes to its end: {_told(charge, window)} until {_moment(window.end)}"
-        tell(connection, "budget_warning", charge.label, told)
+        notices.tell(connection, "budget_warning", charge.label, told)
     return window
 
 
@@ -165,7 +156,7 @@ def _exhausted(connection: Connection, charge: Charge, window: _Window) -> Held:
         (charge.scope, charge.by, window.end),
     )
     if first.rowcount and charge.warn is not None:  # a rate is there to be reached
-        tell(connection, "budget_spent", charge.label, reason)
+        notices.tell(connection, "budget_spent", charge.label, reason)
     measures.BUDGETS.labels(charge.scope, charge.over).inc()
     return Held(charge.label, reason, window.end, charge.over)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from agent import json_text, run_store
+from agent import json_text, notices, run_store
 from agent.database import Connection
 from wakestream import approvals
 from wakestream.approvals import Policy
@@ -70,4 +70,4 @@ def _escalate(connection: Connection, action: str, policy: Policy, late: str) ->
         "update wake.action set policy = %s::jsonb, expires_at = null, reason = %s where id = %s",
         (json_text.storable(after), told, action),
     )
-    connection.execute("insert into wake.notice (kind, about, text) values ('escalated', %s, %s)", (action, told))
+    notices.tell(connection, "escalated", action, told)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agent import budgets
+from agent import budgets, notices
 from agent.budgets import Charge, Counted, Held
 from agent.database import Connection
 from agent.leases import Lease, LeaseLostError
@@ -54,7 +54,7 @@ def pause(connection: Connection, name: str, seconds: float, reason: str) -> Hel
         raise LookupError(f"no row for model {name}")
     held = _paused(name, row[0], reason)
     if row[1]:
-        budgets.tell(connection, "model_paused", f"model {name}", held.reason)
+        notices.tell(connection, "model_paused", f"model {name}", held.reason)
     return held
 
 

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from connectors import databases, ledger_setup, measures, slot, snapshot_log
+from connectors import databases, ledger_setup, measures, notices, slot, snapshot_log
 from connectors.connect import Clock, Connect, ConnectorMissing, telling_line, types
 from connectors.drift import DriftGuard
 from connectors.slot_guard import SlotGuard
@@ -222,8 +222,9 @@ class AttachedSource:
             snapshot_log.begin(connection, self.name, offset)
 
     def tend(self) -> None:
-        """Judge the slot, settle snapshots that have read ahead of the log, and follow the schema."""
+        """Judge the slot, settle snapshots, follow the schema, and send on what the agent has to say to operators."""
         with self._ledger() as ledger, databases.asking("the ledger"):
+            notices.forward(self._loaded.config, ledger, self.name)
             self._settling.look(ledger)
             self._slot.look(self._read_session(), ledger, self._client, self.record)
             self._drift.look(self._read_session(), ledger, self._client, self.record)

@@ -53,9 +53,12 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("about", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("sent_at", MOMENT),
         schema="wake",
     )
     op.create_index("notice_at_idx", "notice", ["at"], schema="wake")
+    unsent = sa.text("sent_at is null")
+    op.create_index("notice_unsent_idx", "notice", ["id"], schema="wake", postgresql_where=unsent)
     for name, kind in (("admitted_at", MOMENT), ("budget", sa.Text()), ("let_go_by", sa.Text()), ("calling", sa.Text())):
         op.add_column("run", sa.Column(name, kind), schema="wake")
     waits = sa.text("state = 'pending' and budget is not null")

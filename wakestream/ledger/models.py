@@ -523,6 +523,9 @@ class Notice(Base):
     kind: Mapped[str]
     about: Mapped[str]
     text: Mapped[str]
+    sent_at: Mapped[datetime | None]
+    """When a guard sent it on."""
+    __table_args__ = (Index("notice_unsent_idx", "id", postgresql_where=sql("sent_at is null")),)
 
 
 class Approval(Base):

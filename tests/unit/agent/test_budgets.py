@@ -118,14 +118,14 @@ def test_each_value_has_its_own(make_world: MakeWorld) -> None:
 
 def test_warns_once_a_window(make_world: MakeWorld, caplog: pytest.LogCaptureFixture) -> None:
     world = make_world(of_trigger("{runs: 5, per: day, warn: 0.6}"))
-    with caplog.at_level(logging.WARNING, "agent.budgets"):
+    with caplog.at_level(logging.WARNING, "agent.notices"):
         disrupt(world, 7)
         world.work()
     told = world.rows("select kind, about, text from wake.notice order by id")
     assert [row[0] for row in told] == ["budget_warning", "budget_spent"]
     assert {row[1] for row in told} == {"trigger disrupted: runs per day"}
     assert "3 of 5 runs" in told[0][2]
-    assert [record.message for record in caplog.records if record.name == "agent.budgets"] == [row[2] for row in told]
+    assert [record.message for record in caplog.records if record.name == "agent.notices"] == [row[2] for row in told]
 
 
 @pytest.mark.parametrize("budget", ["{tokens: 200, per: day}", "{cost: 0.0005, per: day}"])
