@@ -79,7 +79,7 @@ def move(connection: Connection, moved: Mapping[Place, Moved], owned: Mapping[Pl
         log, offset, seq = to.rank
         done = connection.execute(
             'update wake.partition_position set log = %s, "offset" = %s, seq = %s, kafka_offset = %s,'
-            " clock = coalesce(%s, clock), updated_at = clock_timestamp()"
+            " clock = greatest(%s, clock), updated_at = clock_timestamp()"
             " where topic = %s and partition = %s and epoch = %s",
             (log, offset, seq, to.kafka_offset, to.clock, topic, partition, owned[topic, partition].epoch),
         )
