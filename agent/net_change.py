@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent import json_text
+from wakestream.events import ContextEvent
 
 LONGEST = 100
 """Steps that are listed; of later ones only the effect stands in the net change."""
@@ -12,10 +13,11 @@ LONGEST = 100
 _TYPES = {"insert": "row.inserted", "update": "row.updated", "delete": "row.deleted"}
 
 
-def step(event: dict[str, Any]) -> dict[str, Any]:
+def step(event: ContextEvent) -> dict[str, Any]:
     """What the list of steps says of one event."""
-    data = event["data"]
-    return {"id": event["id"], "time": event["time"], "op": data.get("op"), "changed": data.get("changed")}
+    data = event.data
+    changed = None if data.changed is None else list(data.changed)
+    return {"id": event.id, "time": event.time, "op": data.op, "changed": changed}
 
 
 def between(first: str, last: str, steps: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from agent.positions import Place
 from agent.triggers import Broken, Images, Opened, Quiet, Suppressed
 from agent.wait_store import Images as Stored
 from agent.waits import Wait, Waits
-from wakestream import events, exact_json
+from wakestream import events
 from wakestream.events import ContextEvent
 from wakestream.program import CompiledTrigger, Program
 
@@ -29,9 +29,6 @@ class Waiting:
         self._unsure = True
         """Whether a wait may be one that the configuration no longer says."""
 
-    def __len__(self) -> int:
-        return len(self._waits)
-
     def resume(self, found: Iterable[Wait]) -> None:
         """Go on from what the ledger has; what was noted and not written is forgotten."""
         self._waits, self._unsure = Waits(found), True
@@ -47,7 +44,7 @@ class Waiting:
     def begin(self, trigger: CompiledTrigger, event: ContextEvent, message: Message, depth: int, batch: Batch) -> None:
         """An event begins a wait."""
         payload, place = activations.text_of(message.payload), (message.topic, message.partition)
-        wait = waits.begin(trigger, event, place, payload, depth, net_change.step(exact_json.load(payload)))
+        wait = waits.begin(trigger, event, place, payload, depth, net_change.step(event))
         self._waits.add(wait)
         batch.begun(wait, trigger, event)
 
@@ -108,7 +105,7 @@ class Waiting:
 
     def _go_on(self, wait: Wait, event: ContextEvent, message: Message, batch: Batch) -> None:
         wait.last = activations.text_of(message.payload)
-        wait.steps.append(net_change.step(exact_json.load(wait.last)))
+        wait.steps.append(net_change.step(event))
         if wait.kind == "debounce":
             wait.depth = max(wait.depth, event.data.cause.depth if event.data.cause else 0)
             self._waits.queue(wait)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import configuration, ledgers, programs, traffic
+from benchmarks import configuration, ledgers, programs, readers, traffic
 from benchmarks.counts import Counts
 from benchmarks.ledgers import Looks
 from benchmarks.meter import Meter
@@ -133,6 +133,12 @@ class Rig:
             row = source.execute("select (pg_current_wal_lsn() - '0/0')::bigint").fetchone()
             lsn = int(row[0]) if row else 0
             until(lambda: ledger.has_applied(lsn), "the context store at the end of the change log")
+
+    def wait_read(self, setup: Setup) -> None:
+        """Until the agent has read all context events that there are now."""
+        target = sum(readers.end_offsets(self.bootstrap, self.context).values())
+        with self.looks(setup) as ledger:
+            until(lambda: ledger.agent_position(self.context) >= target, "the agent at the end of the context topic")
 
     def _setup(self, name: str, ledger: str, content: dict[str, object]) -> Setup:
         url = self.ledger_urls[ledger]

@@ -8,12 +8,11 @@ from typing import Any
 
 import openai
 
-from benchmarks import children, progress, readers, traffic
+from benchmarks import children, progress, traffic
 from benchmarks.children import Child, Ready
 from benchmarks.figures import Figure
 from benchmarks.ledgers import Looks
 from benchmarks.rig import Rig, Setup
-from benchmarks.waiting import until
 
 WORKERS = 4
 """As many as the agent has by itself."""
@@ -32,7 +31,7 @@ def measure(rig: Rig, setup: Setup) -> list[Figure]:
     traffic.fill(rig.source_url, pool)
     rig.wait_applied(setup)
     with rig.agent(setup):
-        _wait_read(rig, setup)
+        rig.wait_read(setup)
     rig.say(f"the bare loop, then {count:,} runs")
     bare_per_s = _bare(rig, min(count, BARE))
     traffic.wake(rig.source_url, pool)
@@ -104,9 +103,3 @@ def _bare(rig: Rig, count: int) -> float:
     with Child(bare, rig.model_url, count) as child:
         children.begin(child)
         return count / child.result()
-
-
-def _wait_read(rig: Rig, setup: Setup) -> None:
-    target = sum(readers.end_offsets(rig.bootstrap, rig.context).values())
-    with rig.looks(setup) as ledger:
-        until(lambda: ledger.agent_position(rig.context) >= target, "the agent at the end of the context topic")

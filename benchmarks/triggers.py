@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from benchmarks import configuration, progress, readers, traffic
 from benchmarks.figures import Figure
-from benchmarks.rig import Rig, Setup
-from benchmarks.waiting import until
+from benchmarks.rig import Rig
 
 POOL = 2000  # rows
 
@@ -17,7 +16,7 @@ def measure(rig: Rig) -> list[Figure]:
     traffic.fill(rig.source_url, pool)
     rig.wait_applied(setup)
     with rig.agent(setup):
-        _wait_read(rig, setup)
+        rig.wait_read(setup)
     rig.say(f"{counts.updates:,} updates, then {counts.triggers} triggers on them")
     traffic.touch(rig.source_url, rig.marks(counts.updates), pool)
     rig.wait_applied(setup)
@@ -38,9 +37,3 @@ def measure(rig: Rig) -> list[Figure]:
         Figure("triggers.events_per_cpu_s", f"{what}, per CPU second", per_cpu_s, "events/s"),
         Figure("triggers.evaluations_per_s", f"{what}, conditions evaluated", per_s * evaluated, "/s"),
     ]
-
-
-def _wait_read(rig: Rig, setup: Setup) -> None:
-    target = sum(readers.end_offsets(rig.bootstrap, rig.context).values())
-    with rig.looks(setup) as ledger:
-        until(lambda: ledger.agent_position(rig.context) >= target, "the agent at the end of the context topic")

@@ -17,18 +17,15 @@ from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from console import sessions, views
-from wakestream import capture, exact_json, ledger
+from wakestream import capture, exact_json, fences, ledger
 from wakestream.config import Config, reveal
 from wakestream.config.loading import nearest
 from wakestream.errors import ConfigurationError, RefusedError
 
 Connection = psycopg.Connection[Any]
 
-AS_EVENTS = (
-    "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c bytea_output=hex -c extra_float_digits=1"
-    " -c lc_monetary=C"
-)
-"""The settings under which values print as events have them."""
+AS_EVENTS = " ".join(f"-c {name}={value}" for name, value in fences.PRINTING.items())
+"""The settings under which values print as events have them, for a session's start."""
 
 
 class TableState(NamedTuple):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-import psycopg
 from sqlalchemy.orm import Session
 
 from agent import own_changes
-from console import views
+from console import sessions, views
 from wakestream import fences
 from wakestream.fences import Fence, Present
 from wakestream.ledger.models import Action
@@ -21,8 +18,8 @@ def present(session: Session, action: Action) -> tuple[Fence | None, Present]:
     fence = fences.of_document(action.fence)
     if fence is None:
         return None, NOTHING
-    fence = own_changes.accepted(_driver(session), action.id, fence)
-    return fence, fences.compare_with_store(_driver(session), fence)
+    fence = own_changes.accepted(sessions.driver(session), action.id, fence)
+    return fence, fences.compare_with_store(sessions.driver(session), fence)
 
 
 def accept_present(session: Session, action: Action) -> str | None:
@@ -50,7 +47,3 @@ def shown(session: Session, action: Action) -> views.FenceView | None:
         differences=[] if over else list(now.differences),
         untold=[*fence.without, *now.untold],
     )
-
-
-def _driver(session: Session) -> psycopg.Connection[Any]:
-    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)

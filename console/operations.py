@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import psycopg
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session
 
-from console import approving, fencing, finding, operators, records, undoing, views
+from console import approving, fencing, finding, operators, records, sessions, undoing, views
 from console.sessions import transaction
 from wakestream import settling, states
 from wakestream.errors import RefusedError
@@ -144,7 +143,7 @@ class Operations:
             _record(session, who, f"action.{verb}", action_id, reason)
             session.flush()
             if action.state in states.ACTION_FINAL:
-                settling.settle_run(_driver(session), action.run)
+                settling.settle_run(sessions.driver(session), action.run)
             _notify(session, "wake_action", action_id)
             return views.Decided(id=action_id, state=action.state, was=was, by=who.name, note=note)
 
@@ -292,7 +291,3 @@ def _now(session: Session) -> Any:
 
 def _notify(session: Session, channel: str, payload: str) -> None:
     session.execute(text("select pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
-
-
-def _driver(session: Session) -> psycopg.Connection[Any]:
-    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)

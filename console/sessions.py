@@ -6,7 +6,7 @@ import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from sqlalchemy import Engine, exc
@@ -40,6 +40,11 @@ def transaction(engine: Engine) -> Generator[Session]:
             yield session
     except (exc.SQLAlchemyError, psycopg.Error) as error:
         raise convert(error) from error
+
+
+def driver(session: Session) -> psycopg.Connection[Any]:
+    """The session's connection as psycopg has it, for statements that agent and console share."""
+    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
 
 
 def convert(error: exc.SQLAlchemyError | psycopg.Error) -> WakeError:

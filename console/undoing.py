@@ -7,14 +7,14 @@ every one of those rows as the action left it, and holds that as every fence is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-import psycopg
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from agent.effects.sql import SqlPlan, render
+from console import sessions
 from wakestream import approvals, capture, fences, program_sql
 from wakestream.capture import CapturedTable, Revision
 from wakestream.config.actions import BEFORE
@@ -109,7 +109,7 @@ def _known(revision: Revision, row: ChangedRow) -> dict[str, Any] | None:
 
 
 def _refuse_conflict(session: Session, action: Action, fence: Fence) -> None:
-    present = fences.compare_with_store(driver(session), fence)
+    present = fences.compare_with_store(sessions.driver(session), fence)
     if present.behind:
         raise RefusedError("the context store is behind the action's change; is `wake consume` running?")
     if present.differences:
@@ -155,12 +155,7 @@ def _place(row: ChangedRow) -> tuple[int, int, int]:
 
 
 def _revision(session: Session, source: str) -> Revision:
-    found = capture.load(driver(session), source)
+    found = capture.load(sessions.driver(session), source)
     if found is None:
         raise RefusedError(f"the ledger knows nothing of source `{source}` any more")
     return found
-
-
-def driver(session: Session) -> psycopg.Connection[Any]:
-    """The session's connection."""
-    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
