@@ -229,7 +229,7 @@ def test_the_whole_life(airline: Attachable) -> None:
                 apply(loaded)
             owner(airline, str(caught.value).partition("\n")[2])
             steps = process.kill_everywhere() if airline.database.name != "postgres" else apply(loaded)
-            assert [what.split()[0] for what in steps] == ["alter", "stop", "store", "put", "configure", "read"]
+            assert ours(steps) == ["alter", "stop", "store", "put", "configure", "read"]
             wait_mirrored(airline, loaded)
             owner(airline, "update customer set remarks = 'vegetarian' where id = 1")
             written = writer.written
@@ -244,18 +244,23 @@ def test_the_whole_life(airline: Attachable) -> None:
             owner(airline, "update customer set name = 'Anna' where id = 1")
             wait_applied(airline)
             verify_taken_away(airline, loaded)
-            assert apply(loaded) == []
+            assert ours(apply(loaded)) == []
             assert matched(loaded) == ["1 of 1 documents match now"]
             owner(airline, f"alter publication wake_{airline.source} drop table flight")
             owner(airline, "update flight set status = 'nobody was told' where id = 8")
-            assert [what.split()[0] for what in apply(loaded)] == ["declare", "alter", "read"]
+            assert ours(apply(loaded)) == ["declare", "alter", "read"]
             wait_no_gap(airline, loaded)
             assert [row[2] for row in mirrored(airline, "flight")] == ["on time", "nobody was told"]
-            assert apply(loaded) == []
+            assert ours(apply(loaded)) == []
     assert writer.longest < databases.LOCK_TIMEOUT / 1000
     assert detach(loaded, airline.source)
     owner(airline, f"revoke all on {QUOTED} from {airline.capture_role}")
     assert airline.state() == before
+
+
+def ours(steps: list[str]) -> list[str]:
+    """What was done, by its first words; not of tasks that Debezium lost over an incremental snapshot (decision 10)."""
+    return [what.split()[0] for what in steps if not what.startswith("restart what failed")]
 
 
 def matched(loaded: Loaded) -> list[str]:
