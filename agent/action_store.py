@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, LiteralString, NamedTuple, assert_never
 
 import msgspec
 
-from agent import json_text, run_store
+from agent import deciding_again, json_text, run_store
 from agent.database import Connection
 from agent.effects.outcome import MOVED, Again, Failed, Outcome, Pending, Stale, Succeeded, Unknown
 from agent.leases import LEASE, Lease, LeaseLostError
@@ -95,8 +96,8 @@ def claim(connection: Connection, by: str) -> Claimed | None:
         " from found, wake.run r where a.id = found.id and r.id = a.run"
         " returning a.id, a.name, a.effect::text, a.intent::text, a.kind, a.run, a.attempts, a.depth,"
         " r.trigger, array(select o.subject from wake.activation o where o.id = r.activation or o.batch = r.id"
-        " or o.batch = (select h.batch from wake.activation h where h.id = r.activation and h.handed is not null)"
-        " order by o.committed_at, o.id),"
+        " or o.batch = (select h.batch from wake.activation h where h.id = r.activation "
+        " and (h.handed is not null or h.again is not null)) order by o.committed_at, o.id),"
         " a.fence::text, array(select e.fence::text from wake.action e where e.run = a.run and e.number > a.number"
         " and e.fence is not null and e.state = any(%s)),"
         " case when a.decided_by is null then (select e.name || ' ' || e.state from wake.action e"
@@ -129,8 +130,8 @@ def finish(connection: Connection, action: Claimed, outcome: Outcome, delay: flo
                 also(connection)
             rebase(connection, action.pending.id)
             return "succeeded"
-        case Stale(differences):
-            turn_stale(connection, action, "; ".join(differences), {"differences": list(differences)})
+        case Stale(differences, wal):
+            end_stale(connection, action, differences, wal)
             return "stale"
         case Failed(reason, result):
             _end(connection, action, "failed", reason, result)
@@ -152,9 +153,26 @@ def finish(connection: Connection, action: Claimed, outcome: Outcome, delay: flo
             assert_never(outcome)
 
 
+def end_stale(connection: Connection, action: Claimed, differences: Sequence[str], wal: int | None) -> None:
+    """What its decision rested on has changed: it must not happen, and may be decided again."""
+    told, fence = list(differences), action.pending.fence
+    if fence is not None and fence.on_stale == "decide_again":
+        told.append(deciding_again.begin(connection, action.pending.id, differences, wal))
+    turn_stale(connection, action, "; ".join(told), {"differences": list(differences)})
+
+
 def turn_stale(connection: Connection, action: Claimed, reason: str, result: dict[str, Any] | None = None) -> None:
     """It must not happen any more."""
     _end(connection, action, "stale", reason, result)
+
+
+def overtake(connection: Connection, action_id: str, told: Sequence[str], differences: Sequence[str]) -> None:
+    """One that waited for a person is stale; the caller holds its row."""
+    connection.execute(
+        "update wake.action set state = 'stale', reason = %s, result = %s::jsonb, expires_at = null,"
+        " executed_at = clock_timestamp() where id = %s",
+        ("; ".join(told), json_text.storable({"differences": list(differences)}), action_id),
+    )
 
 
 def rebase(connection: Connection, action_id: str) -> None:

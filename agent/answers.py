@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, assert_never, cast
@@ -42,6 +42,20 @@ class Offer:
     def identity(self, arguments: Mapping[str, Any]) -> str:
         """What two proposals of it may not share."""
         return json_text.dump([arguments[choice] for choice in self._of_batch])
+
+    def without(self, done: Sequence[Mapping[str, Any]]) -> Offer | None:
+        """What is left of it when it was done with these choices; None where nothing is."""
+        if not done:
+            return self
+        of_batch = self._of_batch
+        if not of_batch:
+            return None
+        choices = dict(self.choices)
+        for choice in of_batch:
+            name = self.action.choose[choice].key
+            taken = [each[choice][name] for each in done if choice in each]
+            choices[choice] = [element for element in choices[choice] if element[name] not in taken]
+        return Offer(self.action, choices) if all(choices[choice] for choice in of_batch) else None
 
     @property
     def _of_batch(self) -> list[str]:

@@ -48,6 +48,7 @@ def _fence(plan: FencePlan, compiled: CompiledAction, events: Sequence[ContextEv
         log=last.log,
         offset=last.offset,
         rows=_merged(found),
+        on_stale=compiled.settings.on_stale,
         without=sorted(set(without)),
     )
 

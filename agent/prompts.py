@@ -11,6 +11,7 @@ import jinja2
 from agent import json_text
 from agent.answers import Offer
 from agent.questions import Ask
+from agent.run_store import Again
 from wakestream.config.lookups import SqlLookup
 from wakestream.errors import EventError
 from wakestream.events import ContextEvent
@@ -37,18 +38,20 @@ def messages(
     untrusted: Collection[str],
     together: Sequence[ContextEvent] = (),
     handed: Mapping[str, Any] | None = None,
+    again: Again | None = None,
 ) -> list[dict[str, str]]:
     """System and user message. What is the same for every event stands first, so that prompt caches hit.
 
     `untrusted` are the source's columns whose text comes from outside; the events name their own as well. `together`
     are all events of a batch, of which `event` is the first. `handed` is what another agent handed over with: its
-    model's words are fenced, for they may repeat what strangers wrote.
+    model's words are fenced, for they may repeat what strangers wrote. `again` says why it is decided once more.
     """
     names = foreign(event, untrusted, together)
     view: dict[str, Any] = {
         **_seen(event, names),
         "events": [_seen(each, names) for each in together or (event,)],
         "handed": handed and {**handed, "reason": fenced(handed["reason"]), "arguments": fenced(handed["arguments"])},
+        "again": again and {"number": again.number, "differences": fenced(list(again.differences))},
         "lookups": {name: shown(agent.lookups[name], rows, names) for name, rows in lookups.items()},
     }
     asks = _asks(agent)

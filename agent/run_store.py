@@ -27,6 +27,23 @@ NEWCOMER = timedelta(milliseconds=50)
 """How long after a window's begin a run is tried that has only just come: after those that have waited before."""
 
 
+class Again(msgspec.Struct, frozen=True):
+    """Why a run decides what was decided before."""
+
+    by: str
+    """The action that was stale."""
+    first: str
+    """The run that decided first."""
+    number: int
+    """How often it is decided again with this."""
+    runs: tuple[str, ...]
+    """All that decided before."""
+    differences: tuple[str, ...]
+    """What had changed, in words; strangers may have written the values."""
+    wal: int | None = None
+    """Where in the source's log that is; null where the context store had told it."""
+
+
 class Run(msgspec.Struct, frozen=True):
     """A claimed run with the event that it answers to."""
 
@@ -54,6 +71,8 @@ class Run(msgspec.Struct, frozen=True):
     """The budgets that count it."""
     handed: dict[str, Any] | None = None
     """What the agent that handed over said, and on which grounds."""
+    again: Again | None = None
+    """Its events are looked up anew before they are decided on."""
 
     def log_context(self) -> dict[str, Any]:
         """For `extra` of a log line."""
@@ -93,7 +112,8 @@ update wake.run r set state = 'running', attempts = attempts + 1, lease_by = %(b
 from found, wake.activation a where r.id = found.id and a.id = r.activation
 returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,
     exists (select from wake.run_step s where s.run = r.id and s.step not like '%%/%%'),
-    r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch, a.handed::text
+    r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch,
+    a.handed::text, a.again::text
 """
 """What has waited for a budget or a model comes first: its turn was before."""
 
@@ -103,13 +123,17 @@ def claim(connection: Connection, by: str) -> Run | None:
     row = connection.execute(CLAIM, {"by": by, "lease": LEASE}).fetchone()
     if row is None:
         return None
-    run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch, handed = row
+    run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch, handed, again = row
     program, admitted, let_go, waited = rest
     lease, first = Lease(by, attempts), json_text.load_event(event)
-    together = _together(connection, batch) if batch is not None and (batch == run or handed) else ()
+    together = _together(connection, batch) if batch is not None and (batch == run or handed or again) else ()
     origin = (RunId(run), activation, agent, trigger, source, depth, first, lease, begun)
     made = Run(*origin, program=program, admitted=admitted, let_go=let_go, waited=waited, together=together)
-    return msgspec.structs.replace(made, handed=json_text.load(handed)) if handed else made
+    return msgspec.structs.replace(
+        made,
+        handed=json_text.load(handed) if handed else None,
+        again=msgspec.convert(json_text.load(again), Again) if again else None,
+    )
 
 
 def _together(connection: Connection, batch: str) -> tuple[ContextEvent, ...]:

@@ -5,11 +5,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent import action_store, answers, bound, fencing, governing, json_text, measures, prompts, proposals, run_store
+from agent import (
+    action_store,
+    answers,
+    bound,
+    deciding_again,
+    fencing,
+    governing,
+    json_text,
+    measures,
+    prompts,
+    proposals,
+    run_store,
+)
 from agent.answers import AnswerError, Decision, Offer
 from agent.database import Ledger
 from agent.gate import Gate
@@ -98,7 +110,10 @@ class Runs:
             raise TransientError(f"its worker ended {run.lease.attempt} times before the run did; see the agent's log")
         run = self._gate.admit(trigger, run, self._program.digest)
         steps = self._steps(run) if run.begun else {}
-        question = self._question(agent, run, steps)
+        done: Sequence[Sequence[Any]] = ()
+        if run.again is not None:
+            run, (_, done) = deciding_again.take_up(self._ledger, trigger, run, steps)
+        question = self._question(agent, run, steps, done)
         decision = self._decide(agent, run, question, steps)
         self._propose(trigger, agent, run, question, decision)
 
@@ -110,7 +125,9 @@ class Runs:
         with self._ledger.transaction("reading a run's steps", durable=False) as connection:
             return run_store.steps(connection, run)
 
-    def _question(self, agent: CompiledAgent, run: Run, steps: dict[str, Step]) -> _Question:
+    def _question(
+        self, agent: CompiledAgent, run: Run, steps: dict[str, Step], done: Sequence[Sequence[Any]]
+    ) -> _Question:
         event = run.event
         identity = {"id": run.id, "activation": run.activation, "agent": run.agent}
         values = bound.event_values(event, {**identity, "trigger": run.trigger, "depth": run.depth}, run.together)
@@ -122,9 +139,9 @@ class Runs:
             name: self._looked_up(run, f"lookup:{name}", Ask(name, {}), lookup, values, steps)["rows"]
             for name, lookup in agent.lookups.items()
         }
-        offered = answers.offers(agent, values, event.data.missing)
+        offered = deciding_again.left(answers.offers(agent, values, event.data.missing), done)
         untrusted = self._program.untrusted.get(run.source, frozenset())
-        messages = prompts.messages(agent, event, found, offered, untrusted, run.together, run.handed)
+        messages = prompts.messages(agent, event, found, offered, untrusted, run.together, run.handed, run.again)
         question = _Question(messages, offered, values, prompts.foreign(event, untrusted, run.together))
         if "prompt" not in steps:
             schema = question.talk(agent).request.answer_schema

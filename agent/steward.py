@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from agent import action_store, alarms, budgets, expiry, leases, letters, measures
+from agent import action_store, alarms, budgets, expiry, leases, letters, measures, overtaken
 from agent.database import Ledger
 from agent.leases import Holdings
 from wakestream.errors import TransientError
@@ -24,6 +24,8 @@ class Steward:
         self._program = program
         self._ledger = ledger
         self._holdings = holdings
+        self._compared = ""
+        """The last proposal that was compared with what is there now."""
 
     def take_up(self, program: Program) -> None:
         """Work under another program from here on."""
@@ -54,6 +56,10 @@ class Steward:
         with self._ledger.transaction("ending what nobody decided") as connection:
             for action, what in expiry.expire(connection):
                 logger.warning("Nobody decided in time: %s: %s", action, what, extra={"action": f"expiry_{what}"})
+        with self._ledger.transaction("looking for what is overtaken") as connection:
+            self._compared, stale = overtaken.look(connection, self._compared)
+        for action, follows in stale:
+            logger.info("Action stale: %s: %s", action, follows, extra={"action": "action_stale"})
         with self._ledger.transaction("trying letters again") as connection:
             letters.retry(connection, self._program)
         if heartbeat:

@@ -88,10 +88,10 @@ def judge(trigger: CompiledTrigger, images: Images, *, depth_limit: int) -> Verd
     event = images.event
     if event.type == FIRST_IMAGES or (event.data.snapshot and trigger.settings.on_snapshot == "never"):
         return _NO_MATCH
-    outcome = _outcome(trigger, images)
+    found = outcome(trigger, images)
     cause = event.data.cause
     depth = cause.depth if cause else 0
-    match outcome:
+    match found:
         case NotMatched():
             return _NO_MATCH
         case Null():
@@ -108,10 +108,11 @@ def judge(trigger: CompiledTrigger, images: Images, *, depth_limit: int) -> Verd
                 return Suppressed(f"depth: {depth} actions led here, limits.depth is {depth_limit}", depth)
             return Opened(depth)
         case _:
-            assert_never(outcome)
+            assert_never(found)
 
 
-def _outcome(trigger: CompiledTrigger, images: Images) -> Outcome:
+def outcome(trigger: CompiledTrigger, images: Images) -> Outcome:
+    """Whether an event meets a trigger, whoever caused it and however deep."""
     match trigger.settings.fire:
         case "change":
             return trigger.condition.evaluate(images.whole, missing=images.missing, now=images.now)

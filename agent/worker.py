@@ -11,6 +11,7 @@ from agent.actions import Actions
 from agent.backoff import Backoff
 from agent.bell import Bell
 from agent.database import Ledger
+from agent.deciding_again import OvertakenError
 from agent.gate import HeldBackError
 from agent.leases import Holdings, LeaseLostError
 from agent.run_store import Run
@@ -105,6 +106,11 @@ class Worker:
             logger.info("Run %s is %s: %s", run.id, HELD_BACK[error.over], error, extra=extra)
         except DecidedAgainstError as error:
             self._log_failed(run, error)
+        except OvertakenError as error:
+            with self._ledger.transaction("ending what is overtaken") as connection:
+                run_store.cancel(connection, run, str(error))
+            measures.RUNS.labels(run.trigger, "overtaken").inc()
+            logger.info("Run %s: %s", run.id, error, extra={"action": "run_overtaken", "run": run.log_context()})
         except EventError as error:
             with self._ledger.transaction("ending a run") as connection:
                 run_store.fail(connection, run, str(error))

@@ -21,7 +21,7 @@ def tell(tree: Tree) -> None:
 def _change(change: CausedChange, indent: str) -> Iterator[str]:
     changed = f" ({', '.join(change.changed)})" if change.changed else ""
     when = f", {output.exactly(change.committed_at)}" if change.committed_at else ""
-    what = "hand-over of" if change.handed else "change"
+    what = "again" if change.again else "hand-over of" if change.handed else "change"
     yield f"{indent}{what} {change.subject}{changed}{when}"
     why = f": {change.reason}" if change.reason else ""
     yield f"{indent}{STEP}met {change.trigger} at depth {change.depth}: {change.state}{why}"

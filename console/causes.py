@@ -34,6 +34,8 @@ class CausedChange(View, frozen=True, kw_only=True):
     """Why it was suppressed or held."""
     handed: bool
     """Whether it is the same change again, which an agent handed over."""
+    again: bool
+    """Whether it is decided again, because an action was stale."""
     run: CausedRun | None
 
 
@@ -107,7 +109,7 @@ class _Tree:
 
     def _above(self, run: Run) -> Run | None:
         """The run whose action made the change that woke this one; of a batch the first such."""
-        in_it = and_(Activation.batch == run.id, Activation.handed.is_(None))
+        in_it = and_(Activation.batch == run.id, _FIRST)
         query = select(_CAUSE).where(or_(Activation.id == run.activation, in_it))
         query = query.where(_CAUSE.is_not(None)).order_by(Activation.committed_at, Activation.id)
         action = self._session.scalars(query.limit(1)).first()
@@ -135,7 +137,7 @@ class _Tree:
         return [action for action, _ in found]
 
     def _woken_by(self, actions: list[str]) -> Iterable[Run]:
-        in_batch = and_(Run.id == Activation.batch, Activation.handed.is_(None))
+        in_batch = and_(Run.id == Activation.batch, _FIRST)
         of_it = or_(Run.activation == Activation.id, in_batch)
         query = select(_CAUSE, Activation, Run).outerjoin(Run, of_it)
         query = query.where(any_(literal(actions)) == _CAUSE).order_by(Activation.committed_at, Activation.id)
@@ -159,6 +161,7 @@ class _Tree:
             state=activation.state,
             reason=activation.reason,
             handed=activation.handed is not None,
+            again=activation.again is not None,
             run=self._run(run) if run is not None and shown else None,
         )
 
@@ -185,7 +188,12 @@ class _Tree:
         )
 
 
+_FIRST = and_(Activation.handed.is_(None), Activation.again.is_(None))
+"""What a change itself made: no hand-over, and no second decision."""
+
 _CAUSE = func.coalesce(
-    Activation.handed.op("->>")(text("'by'")), Activation.event.op("#>>")(text("'{data,cause,action}'"))
+    Activation.again.op("->>")(text("'by'")),
+    Activation.handed.op("->>")(text("'by'")),
+    Activation.event.op("#>>")(text("'{data,cause,action}'")),
 )
-"""The action that a hand-over, or else the change, came from; as in the index."""
+"""The action that was decided again, or handed over, or else the change, came from; as in the index."""

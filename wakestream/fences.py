@@ -6,7 +6,7 @@ transaction where that is in the source's database (`agent.effects.sql_fence`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
@@ -113,7 +113,7 @@ def compare_with_store(connection: psycopg.Connection[Any], fence: Fence) -> Pre
     ).fetchone()
     if position is None or tuple(position) < (fence.log, fence.offset):
         return Present((), (), True, seen)
-    untold = _untold(connection, fence)
+    untold = untold_of(connection, fence.source, (row.table for row in fence.rows))
     rows = [row for row in fence.rows if row.table not in untold]
     with connection.transaction(force_rollback=True):
         print_as_events(connection)
@@ -182,9 +182,9 @@ def read_mirrors(connection: psycopg.Connection[Any], source: str, rows: Sequenc
         return sql.Identifier(topics.mirror_schema(source, schema), name)
 
     images = read(connection, rows, mirror)
-    unknown = _unknown(connection, source, {row.table for row in rows})
+    withheld = unknown(connection, source, {row.table for row in rows})
     for place, row in enumerate(rows):
-        image, columns = images[place], unknown.get((row.table, _same_text(row.key)), ())
+        image, columns = images[place], withheld.get((row.table, key_text(row.key)), ())
         if image is not None and row.values is not None:  # what is not known is not known to be different
             images[place] = {name: row.values.get(name) if name in columns else value for name, value in image.items()}
     return images
@@ -230,31 +230,32 @@ def _same(key: Collection[str]) -> sql.Composed:
     return sql.SQL(" and ").join(pairs)
 
 
-def _untold(connection: psycopg.Connection[Any], fence: Fence) -> dict[str, str]:
-    """Tables whose mirror does not hold every row and change up to the store's position."""
-    tables = sorted({row.table for row in fence.rows})
+def untold_of(connection: psycopg.Connection[Any], source: str, labels: Iterable[str]) -> dict[str, str]:
+    """Of these tables those whose mirror does not hold every row and change up to the store's position, and why."""
+    tables = sorted(set(labels))
     complete = connection.execute(
         'select s."table" from wake.mirror_state s join wake.source_position p using (source)'
         ' where s.source = %s and s."table" = any(%s) and s.complete and s.log = p.log',
-        (fence.source, tables),
+        (source, tables),
     ).fetchall()
     gaps = connection.execute(
-        "select distinct unnest(tables) from wake.gap where source = %s and state = 'open'", (fence.source,)
+        "select distinct unnest(tables) from wake.gap where source = %s and state = 'open'", (source,)
     ).fetchall()
     whole, behind_gap = {table for (table,) in complete}, {table for (table,) in gaps}
     reasons = {table: "its mirror is not complete" for table in tables if table not in whole}
     return reasons | {table: "it is behind a gap" for table in tables if table in whole & behind_gap}
 
 
-def _unknown(connection: psycopg.Connection[Any], source: str, tables: set[str]) -> dict[tuple[str, str], list[str]]:
+def unknown(connection: psycopg.Connection[Any], source: str, tables: set[str]) -> dict[tuple[str, str], list[str]]:
+    """Columns of mirrored rows whose stored value is not known, by table and key (`key_text`)."""
     rows = connection.execute(
         'select "table", subject, columns from wake.missing_value where source = %s and "table" = any(%s)',
         (source, sorted(tables)),
     ).fetchall()
-    return {(table, _same_text(exact_json.load(key))): columns for table, key, columns in rows}
+    return {(table, key_text(exact_json.load(key))): columns for table, key, columns in rows}
 
 
-def _same_text(key: dict[str, Any]) -> str:
+def key_text(key: Mapping[str, Any]) -> str:
     """A key as text, in whatever order its columns stand."""
     return exact_json.dump(dict(sorted(key.items())))
 

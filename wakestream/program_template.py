@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from wakestream import exact_json
 from wakestream.config.loading import nearest
 
-VARIABLES = frozenset({"event", "key", "before", "after", "changed", "handed", "lookups", "events"})
+VARIABLES = frozenset({"event", "key", "before", "after", "changed", "handed", "lookups", "events", "again"})
 
 
 class TemplateProblem(NamedTuple):

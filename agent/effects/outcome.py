@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from agent.database import Connection
@@ -106,6 +106,8 @@ class Stale:
     """It surely did not happen, because what its decision rested on has changed."""
 
     differences: tuple[str, ...]
+    wal: int | None = field(default=None, compare=False)
+    """A place in the source's log behind which they are in it; None where the context store has told them."""
 
 
 Outcome = Succeeded | Failed | Again | Unknown | Stale

@@ -129,10 +129,12 @@ class SqlEffect:
         intent, began = msgspec.convert(action.intent, SqlIntent), time.monotonic()
         mark = marks.sign_mark(self._mark_key, action.cause, int(intent.xid))
         connection.execute("select pg_logical_emit_message(true, %s, %s::text)", (marks.PREFIX, mark))
-        held = sql_fence.hold(connection, action, at_home=self._at_home(connection, action, intent))
+        at_home = self._at_home(connection, action, intent)
+        held = sql_fence.hold(connection, action, at_home=at_home)
         if held.differences:
+            wal = sql_fence.written(connection) if at_home else None
             connection.rollback()
-            return Stale(held.differences)
+            return Stale(held.differences, wal)
         reach("agent.6.after_lock")
         values = {name: to_sql(value, array=name in plan.arrays) for name, value in plan.values.items()}
         rows = connection.execute(program_sql.to_psycopg(plan.statement), values).rowcount

@@ -85,6 +85,12 @@ def hold(connection: _Connection, action: Pending, *, at_home: bool) -> Held:
     return Held((*differences, *from_store), _how(fence, own, untold), tuple(following), tuple(held[count:]))
 
 
+def written(connection: _Connection) -> int | None:
+    """A place in the server's log behind which everything stands that this transaction can see."""
+    row = connection.execute("select (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
+    return row[0] if row else None
+
+
 def moved(connection: _Connection, held: Held) -> list[Move]:
     """What the statement has made of rows that later actions of the run rest on."""
     if not held.later:

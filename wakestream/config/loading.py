@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from wakestream.config import document, later, references
+from wakestream.config import document, references
 from wakestream.config.document import Document, KeyPath
 from wakestream.config.models import Config
 from wakestream.errors import ConfigurationError
@@ -40,9 +40,6 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Load
     Raises `ConfigurationError` with one line for each problem.
     """
     source = document.read(Path(path), os.environ if environment is None else environment)
-    problems = [f"{source.place(where)}: {text}" for where, text in later.refusals(source.data)]
-    if problems:
-        raise ConfigurationError(*problems)
     try:
         config = Config.model_validate(source.data)
     except ValidationError as error:

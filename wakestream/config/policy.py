@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from wakestream.config.sections import Duration, Section
+from wakestream.fences import OnStale
 
 Mode = Literal["live", "approve", "shadow"]
 """`approve`: every action waits for a person; `shadow`: it is only written down. The stricter of two counts."""
@@ -36,12 +37,20 @@ class PolicySection(Section):
 
     `none` where it stays right whatever becomes of all that, such as news of something that has happened.
     """
+    on_stale: OnStale = "drop"
+    """What follows when it is stale: nothing, or a new decision on what is there now."""
     approvers: Approvers = Approvers()
     expires: Duration | None = None
     """How long a person may take to decide."""
     on_expiry: Literal["reject", "escalate", "execute"] = "reject"
     escalate_to: tuple[str, ...] = ()
     """Who may approve it after that, and nobody else."""
+
+    @model_validator(mode="after")
+    def _can_be_stale(self) -> PolicySection:
+        if self.fence == "none" and self.on_stale != "drop":
+            raise ValueError("`fence: none` says that it is never stale, so `on_stale` says nothing: remove one")
+        return self
 
     @model_validator(mode="after")
     def _expiry_is_whole(self) -> PolicySection:

@@ -265,6 +265,8 @@ class Activation(Base):
     created_at: Mapped[datetime] = _now()
     handed: Mapped[dict[str, Any] | None]
     """Of one that an action of kind `run` made: which action, of which agent, with its values and the model's words."""
+    again: Mapped[dict[str, Any] | None]
+    """Of one that is decided again: which action was stale, of which run, and what had changed."""
     __table_args__ = (
         _one_of("state", states.ACTIVATION),
         Index(
@@ -275,8 +277,10 @@ class Activation(Base):
         Index("activation_subject_idx", "subject"),
         Index(
             "activation_cause_idx",
-            sql("coalesce(handed ->> 'by', event #>> '{data,cause,action}')"),
-            postgresql_where=sql("coalesce(handed ->> 'by', event #>> '{data,cause,action}') is not null"),
+            sql("coalesce(again ->> 'by', handed ->> 'by', event #>> '{data,cause,action}')"),
+            postgresql_where=sql(
+                "coalesce(again ->> 'by', handed ->> 'by', event #>> '{data,cause,action}') is not null"
+            ),
         ),
     )
 
@@ -461,6 +465,8 @@ class Action(Base):
     """Under what it was proposed: who may approve, what follows when nobody does, what undoes it."""
     expires_at: Mapped[datetime | None]
     edited_by: Mapped[str | None]
+    edits: Mapped[list[Any] | None]
+    """What it was before each change that a person made of it: arguments and choices, who, when and why."""
     created_at: Mapped[datetime] = _now()
     __table_args__ = (
         _one_of("state", states.ACTION),

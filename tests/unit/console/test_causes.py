@@ -121,6 +121,17 @@ def test_a_hand_over_stands_below_the_action_that_made_it(
     assert any(line.strip().startswith("hand-over of booking/0.1.1") for line in lines(found, capsys))
 
 
+def test_a_second_decision_stands_below_the_action_that_was_stale(
+    seed: Seed, insights: Insights, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(seed, change(seed, "0"), "move")
+    again = {"by": f"{first}/1", "first": first, "number": 1, "runs": [first], "differences": []}
+    run(seed, change(seed, "0.1", again=again), "move")
+    told = lines(insights.tree(f"{first}.1"), capsys)
+    assert any(line.strip().startswith("again booking/0.1") for line in told)
+    assert insights.tree(f"{first}.1").change.event == "0"
+
+
 def test_a_cause_from_another_ledger_is_where_it_begins(seed: Seed, insights: Insights) -> None:
     name = run(seed, change(seed, "1", "unknown/1"))
     assert insights.tree(name).change.event == "1"
@@ -145,6 +156,6 @@ def test_what_is_below_is_found_by_an_index(chain: Seed) -> None:
         connection.execute("set enable_seqscan = off")
         rows = connection.execute(
             "explain select id from wake.activation where"
-            " coalesce(handed ->> 'by', event #>> '{data,cause,action}') = any(array['x', 'y'])"
+            " coalesce(again ->> 'by', handed ->> 'by', event #>> '{data,cause,action}') = any(array['x', 'y'])"
         ).fetchall()
     assert any("activation_cause_idx" in row[0] for row in rows)

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from wakestream import config
-from wakestream.config import later
 from wakestream.config.models import Config
 from wakestream.errors import ConfigurationError
 
@@ -179,20 +177,6 @@ def test_an_escaped_variable_stays(tmp_path: Path) -> None:
 def test_durations(tmp_path: Path, text: str, seconds: float) -> None:
     quoted = GOOD.replace("approval: never", f"approval: never\n    timeout: {text}")
     assert load(tmp_path, quoted).config.actions["rebook"].timeout == seconds
-
-
-def test_every_later_setting_is_refused_by_name() -> None:
-    def nested(path: tuple[str, ...]) -> dict[str, Any]:
-        node: Any = 1
-        for part in reversed(path):
-            node = {"x" if part == "*" else part: node}
-        return node
-
-    for path in later.LATER:
-        found = list(later.refusals(nested(path)))
-        assert [text for _, text in found] == [
-            f"`{path[-1]}` ({later.LATER[path]}) is not available in this version; remove it"
-        ]
 
 
 def test_the_schema_in_the_tree_is_that_of_the_models() -> None:
