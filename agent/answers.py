@@ -115,7 +115,7 @@ def _elements(choice: CompiledChoice, images: Mapping[str, Any], missing: tuple[
 
 def schema(offered: Mapping[str, Offer], asks: Mapping[str, CompiledLookup] | None = None) -> dict[str, Any]:
     """The JSON Schema of the answer: what can be said, and asked before, is only what exists."""
-    items = [_action_schema(name, offer) for name, offer in offered.items()]
+    items = [action_schema(name, offer) for name, offer in offered.items()]
     actions: dict[str, Any] = {"type": "array", "maxItems": sum(offer.times for offer in offered.values())}
     actions["items"] = {"anyOf": items} if items else {"type": "object"}
     reason = {"type": "string", "maxLength": REASON_LENGTH}
@@ -123,7 +123,8 @@ def schema(offered: Mapping[str, Offer], asks: Mapping[str, CompiledLookup] | No
     return _object({"reason": reason, **asking, "actions": actions})
 
 
-def _action_schema(name: str, offer: Offer) -> dict[str, Any]:
+def action_schema(name: str, offer: Offer) -> dict[str, Any]:
+    """The JSON Schema of one proposal."""
     arguments: dict[str, Any] = {choice: {"enum": [_plain(k) for k in offer.keys(choice)]} for choice in offer.choices}
     arguments |= offer.action.settings.parameters
     return _object({"action": {"const": name}, "arguments": _object(arguments)})
@@ -176,7 +177,7 @@ def _describe_action(proposed: Any, offered: Mapping[str, Offer]) -> str:
     name = proposal.get("action")
     if not isinstance(name, str) or name not in offered:
         return f"there is no action {json_text.dump(name)}; there are: {', '.join(offered) or 'none'}"
-    validator = jsonschema_rs.validator_for(_action_schema(name, offered[name]))
+    validator = jsonschema_rs.validator_for(action_schema(name, offered[name]))
     errors = [f"{'.'.join(map(str, each.instance_path))}: {_short(each)}" for each in validator.iter_errors(proposal)]
     return f"action {name}: {'; '.join(errors[:ERRORS_TOLD])}"
 

@@ -17,19 +17,20 @@ from agent import (
     fencing,
     governing,
     json_text,
-    measures,
+    prompt_budget,
     prompts,
     proposals,
     run_store,
 )
 from agent.answers import AnswerError, Decision, Offer
 from agent.database import Ledger
+from agent.fallbacks import Asking
 from agent.gate import Gate
 from agent.keeping import keep
 from agent.lookups import Lookups
-from agent.model_client import Answer, ModelClient, ModelRefusedError, Request
-from agent.model_limits import Permit
+from agent.model_client import Answer, ModelClient
 from agent.programs import Programs
+from agent.prompt_budget import Parts
 from agent.prompts import Untrusted
 from agent.questions import Ask
 from agent.run_store import Run, Step
@@ -141,12 +142,19 @@ class Runs:
         }
         offered = deciding_again.left(answers.offers(agent, values, event.data.missing), done)
         untrusted = self._program.untrusted.get(run.source, frozenset())
-        messages = prompts.messages(agent, event, found, offered, untrusted, run.together, run.handed, run.again)
+
+        def write(parts: Parts) -> list[dict[str, str]]:
+            told = (parts.lookups, parts.offered, untrusted, parts.together, run.handed, run.again)
+            return prompts.messages(agent, parts.event, *told)
+
+        parts = Parts(event, run.together, found, offered)
+        messages, offered, cut = prompt_budget.fit(agent.settings.prompt_tokens, parts, write)
         question = _Question(messages, offered, values, prompts.foreign(event, untrusted, run.together))
         if "prompt" not in steps:
             schema = question.talk(agent).request.answer_schema
             asked = {"messages": messages, "schema": schema, "model": agent.settings.model}
-            step = Step("prompt", {**asked, "hashes": self._hashes(agent, asked)})
+            left_out = {"cut": cut} if cut else {}
+            step = Step("prompt", {**asked, "hashes": self._hashes(agent, asked), **left_out})
             with self._ledger.transaction("storing a prompt", durable=False) as connection:
                 run_store.store_step(connection, run, step)
         return question
@@ -210,14 +218,21 @@ class Runs:
                 continue
             if not decision.ask:
                 return decision
-            told = [
-                self._told(agent, run, question, steps, f"ask:{number}.{place}", asked)
-                for place, asked in enumerate(decision.ask, 1)
-            ]
+            told: list[str] = []
+            for place, asked in enumerate(decision.ask, 1):
+                before = [*talk.request.messages, *({"content": each} for each in told)]
+                told.append(self._told(agent, run, question, steps, f"ask:{number}.{place}", asked, before))
             talk.answer(said, decision.ask, told)
 
     def _told(  # noqa: PLR0913
-        self, agent: CompiledAgent, run: Run, question: _Question, steps: Mapping[str, Step], step: str, asked: Ask
+        self,
+        agent: CompiledAgent,
+        run: Run,
+        question: _Question,
+        steps: Mapping[str, Step],
+        step: str,
+        asked: Ask,
+        before: Sequence[Mapping[str, Any]],
     ) -> str:
         """What a model is told when it asks: rows, or why there are none."""
         lookup = agent.ask.get(asked.lookup)
@@ -231,12 +246,14 @@ class Runs:
             response = refused
         if "error" in response:
             return prompts.no_answer(str(response["error"]))
-        return json_text.dump(prompts.shown(lookup, response["rows"], question.foreign))
+        rows = prompts.shown(lookup, response["rows"], question.foreign)
+        text, left_out = prompt_budget.fit_rows(agent.settings.prompt_tokens, before, rows)
+        return f"{text} and {left_out} more, for which there is no room" if left_out else text
 
     def _ask(self, agent: CompiledAgent, run: Run, talk: Talk, number: int) -> Said:
         """One answer, stored before anything is made of it."""
         request = talk.request
-        answer, permit, failed = self._answered(agent, run, request)
+        answer, permit, failed = self._asking.ask(agent.settings.model, run, request)
         reach("agent.5.after_model")
         said = Said(answer.content, answer.calls)
         wrong = _what_is_wrong(talk, said, answer)
@@ -254,27 +271,9 @@ class Runs:
             raise DecidedAgainstError(failure)
         return said
 
-    def _answered(self, agent: CompiledAgent, run: Run, request: Request) -> tuple[Answer, Permit, dict[str, str]]:
-        """The answer of the agent's model, or of the first behind it that gives one, and why those before did not."""
-        name, failed = agent.settings.model, dict[str, str]()
-        while True:
-            settings = self._program.config.models[name]
-            try:
-                with self._gate.call(run, name, settings) as permit:
-                    reach("agent.5.before_model")
-                    answer = self._models[name].ask(request, self._stop)
-            except (TransientError, ModelRefusedError) as error:
-                # A former program may name one that the present file no longer leads to.
-                following = settings.fallback
-                if following is None or following not in self._models or self._stop.is_set():
-                    raise
-                failed[name] = str(error)
-                extra = {"action": "model_fallback", "run": run.log_context()}
-                logger.warning("Model %s failed, %s is asked: %s", name, following, error, extra=extra)
-                name = following
-                continue
-            measures.answered(name, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
-            return answer, permit, failed
+    @property
+    def _asking(self) -> Asking:
+        return Asking(self._gate, self._program.config.models, self._models, self._stop)
 
     def _store(self, run: Run, step: Step, failure: str | None = None) -> None:
         def write() -> None:

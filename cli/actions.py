@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,6 +88,46 @@ def reject(
     operations = options.operations(config)
     options.confirm(f"Reject action {action}?", yes)
     output.decided(operations.reject(action, reason), as_json=as_json)
+
+
+@app.command()
+def edit(
+    action: ActionId,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A choice or parameter; JSON, or else text. May be repeated."),
+    ] = None,
+    reason: ReasonOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = options.DEFAULT_CONFIG,
+) -> None:
+    """Change what an action that waits for a person has chosen or says; it goes on waiting. Takes a reason."""
+    from cli import output, story
+
+    changes, operations = _changes(setting or ()), options.operations(config)
+    options.confirm(f"Change action {action}?", yes)
+    output.decided(operations.edit(action, changes, options.load(config).config, reason), as_json=as_json)
+    if not as_json:
+        output.section(f"action {action}", story.action_lines(options.insights(config).action(action)))
+
+
+def _changes(settings: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` by name. Raises `typer.BadParameter` where there is no `=`."""
+    import msgspec
+
+    from wakestream import exact_json
+
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{setting}' is not NAME=VALUE", param_hint="--set")
+        try:
+            found[name] = exact_json.load(text)
+        except msgspec.DecodeError:
+            found[name] = text
+    return found
 
 
 @app.command()

@@ -51,6 +51,8 @@ def action_lines(action: views.ActionDetail) -> list[str]:
         "bound": action.bound,
         "chosen": action.chosen,
         "parameters": action.arguments,
+        "edited by": action.edited_by,
+        **{f"before, by {each['by']}": {**each["chosen"], **each["arguments"]} for each in action.edits},
         "approval": action.approval,
         "decided by": action.decided_by,
         "decided": output.exactly(action.decided_at),

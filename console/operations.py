@@ -5,15 +5,16 @@ Every move is one of `wakestream.states`; one that is not allowed is refused wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session
 
-from console import approving, fencing, finding, operators, records, sessions, undoing, views
+from console import approving, editing, fencing, finding, operators, records, sessions, undoing, views
 from console.sessions import transaction
 from wakestream import settling, states
+from wakestream.config import Config
 from wakestream.errors import RefusedError
 from wakestream.ledger.models import Action, Audit, DeadLetter, Operator, Receipt, Run, RunStep
 
@@ -40,6 +41,19 @@ class Operations:
         if not (reason or "").strip():
             raise RefusedError("a rejection needs its reason: --reason TEXT")
         return self._on_action(action_id, "reject", reason, _reject)
+
+    def edit(self, action_id: str, changes: Mapping[str, Any], config: Config, reason: str | None) -> views.Decided:
+        """Change what an action that waits for a person has chosen or says; it goes on waiting for approval."""
+        if not (reason or "").strip():
+            raise RefusedError("changing an action needs its reason: --reason TEXT")
+
+        def move(session: Session, action: Action, who: Operator, _: str | None) -> str:
+            if action.state != "awaiting_approval":
+                raise RefusedError(_why_not(action, "edited", "only one that awaits approval can be changed"))
+            approving.check_name(action, who)
+            return editing.edit(session, action, config, changes, who.name)
+
+        return self._on_action(action_id, "edit", reason, move)
 
     def undo(self, action_id: str, reason: str | None) -> views.Decided:
         """Take back what an SQL action did, as an action of its own; asking for it is one person's approval."""

@@ -79,6 +79,8 @@ def action_detail(
         intent=action.intent,
         result=action.result,
         fence=fence,
+        edited_by=action.edited_by,
+        edits=list(action.edits or ()),
         history=history,
     )
 

@@ -115,6 +115,10 @@ class ActionDetail(ActionRow, frozen=True, kw_only=True):
     intent: Json | None
     result: Json | None
     fence: FenceView | None
+    edited_by: str | None
+    """Who last changed its choices or parameters."""
+    edits: list[Json]
+    """What it was before each change: `arguments`, `chosen`, and by whom that was."""
     history: list[AuditRow]
 
 

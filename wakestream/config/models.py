@@ -190,6 +190,8 @@ class Agent(Section):
     """`approve`: when a run has seen text that strangers wrote, each of its actions waits for a person."""
     attempts: int = Field(default=5, ge=1, le=100)
     """How often a run is tried before it is parked."""
+    prompt_tokens: int | None = Field(default=None, ge=100)
+    """What a prompt may have, estimated; what is beyond is cut in a known order, or the run fails."""
     ask: tuple[str, ...] = ()
     """Lookups that the model may ask before it decides."""
     steps: int | None = Field(default=None, ge=2, le=20)
