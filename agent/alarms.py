@@ -6,6 +6,7 @@ import logging
 
 from psycopg import conninfo
 
+from agent import notices
 from agent.database import Connection
 from wakestream import config
 from wakestream.config import Config
@@ -38,7 +39,7 @@ def look(connection: Connection, settings: Config) -> None:
         database = conninfo.conninfo_to_dict(config.reveal(each.capture)).get("dbname")
         values = {"kind": NO_EFFECT, "source": source, "database": database, "within": settings.limits.receipt_within}
         for action, detail in connection.execute(_RAISE, values).fetchall():
-            extra = {"action": "no_effect_seen", "effect": {"id": action}}
-            logger.error("No effect of action %s seen: %s; see `wake guard`", *(action, detail), extra=extra)
+            told = f"no effect of action {action} seen: {detail}; does the guard say how far the source is read?"
+            notices.tell(connection, "no_effect_seen", action, told, level=logging.ERROR)
     for (action,) in connection.execute(_END, (NO_EFFECT,)).fetchall():
         logger.info("The effect of action %s was seen after all", action, extra={"action": "effect_seen"})

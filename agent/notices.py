@@ -9,7 +9,15 @@ from agent.database import Connection
 logger = logging.getLogger(__name__)
 
 
-def tell(connection: Connection, kind: str, about: str, text: str) -> None:
+KEPT = 30  # days
+
+
+def tell(connection: Connection, kind: str, about: str, text: str, *, level: int = logging.WARNING) -> None:
     """Leave operators a notice in the caller's transaction."""
     connection.execute("insert into wake.notice (kind, about, text) values (%s, %s, %s)", (kind, about, text))
-    logger.warning("%s", text, extra={"action": kind, "about": about})
+    logger.log(level, "%s", text, extra={"action": kind, "about": about})
+
+
+def forget(connection: Connection) -> None:
+    """Remove those that everybody who wanted to be told was told of long ago."""
+    connection.execute("delete from wake.notice where at < now() - make_interval(days => %s)", (KEPT,))

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from agent import action_store, alarms, budgets, expiry, leases, letters, measures, overtaken
+from agent import action_store, alarms, budgets, expiry, leases, letters, measures, notices, overtaken
 from agent.database import Ledger
 from agent.leases import Holdings
 from wakestream.errors import TransientError
@@ -69,3 +69,4 @@ class Steward:
                 measures.look(connection)
             with self._ledger.transaction("forgetting what was spent long ago", durable=False) as connection:
                 budgets.forget(connection)
+                notices.forget(connection)

@@ -167,6 +167,7 @@ def test_an_effect_that_is_not_seen_in_time_is_an_alarm_until_it_is(
     assert passed("11 s", "another server") == []
     assert passed("11 s") == [(rebook["id"], True)]
     assert look(world) == [(rebook["id"], True)], "it is raised once"
+    assert world.rows("select kind, about from wake.notice") == [("no_effect_seen", rebook["id"])]
     world.rows(
         'insert into wake.receipt (action, source, log, "offset", commit, rows, committed_at)'
         " values (%s, 'airline', 1, 1, 1, 1, now()) returning 1",

@@ -29,6 +29,16 @@ def test_an_open_breaker_is_told_once_and_sent_once(make_world: MakeWorld) -> No
     assert world.rows("select count(*) from wake.notice where sent_at is null") == [(0,)]
 
 
+def test_old_ones_are_forgotten(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.rows(
+        "insert into wake.notice (kind, about, text, at) values"
+        " ('a', 'old', 'd', now() - interval '31 days'), ('a', 'new', 'd', now() - interval '29 days') returning 1"
+    )
+    world.steward.round(heartbeat=True)
+    assert world.rows("select about from wake.notice") == [("new",)]
+
+
 def test_a_receiver_that_is_away_holds_nothing_up(make_world: MakeWorld) -> None:
     world = make_world()
     with world.ledger() as connection:
