@@ -30,7 +30,7 @@ def write(connection: Connection, batch: Batch, owned: Mapping[Place, Owned], pr
     _end(connection, batch.endings)
     wait_store.write(connection, batch.waits)
     written = fire(connection, batch.firings, program)
-    if any(moved.clock for moved in batch.moved.values()):
+    if batch.clocks:
         complete = admission.close_batches(connection, program)
         begin_runs(connection, complete, program.digest)
         written = written._replace(runs=written.runs + len(complete))

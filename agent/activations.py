@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -91,6 +92,8 @@ class Ending:
 class Batch:
     """What came of the events read at once."""
 
+    read: Counter[str] = field(default_factory=Counter[str])
+    """How many messages, by topic."""
     moved: dict[Place, Moved] = field(default_factory=dict[Place, Moved])
     activations: list[NewActivation] = field(default_factory=list[NewActivation])
     firings: list[Firing] = field(default_factory=list[Firing])
@@ -134,6 +137,11 @@ class Batch:
         """A wait is over, and its trigger does not fire."""
         self.endings.append(Ending(wait.activation, wait.trigger, reason))
         self.waits[wait.key] = None
+
+    @property
+    def clocks(self) -> bool:
+        """Whether time has passed in a partition."""
+        return any(moved.clock for moved in self.moved.values())
 
     @property
     def matters(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections import Counter
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 2000  # messages
 POLL = 0.2  # seconds
+POSITIONS_EVERY = 0.1  # seconds in which positions alone may wait for what is worth a transaction
 
 
 class Intake:
@@ -55,6 +56,9 @@ class Intake:
         self._owned: dict[Place, Owned] = {}
         self._rules: dict[str, events.ReaderRule] = {}
         self._waiting = Waiting(program, self._images)
+        self._carried: Batch | None = None
+        """Positions and counts that are not written yet: nothing came of their events, which may be read again."""
+        self._carried_since = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Read until told to stop; an outage of broker or ledger is waited for."""
@@ -84,13 +88,14 @@ class Intake:
             self._assign(consumer, shared)
             while not stop.is_set():
                 if self._shares is not None and self._shares.now() != shared:
+                    self.process([])
                     self._shares.let_go()
                     return  # to read what is ours now
                 found = _take(consumer)
                 reach("agent.1.after_read")
-                if found:
-                    self.process(found)
+                self.process(found, may_wait=bool(found))
                 backoff.reset()
+            self.process([])
 
     def _assign(self, consumer: Consumer, shared: frozenset[Place] | None) -> None:
         listed = shared if shared is not None else self._partitions()
@@ -112,6 +117,7 @@ class Intake:
             self._owned = kept | positions.take(connection, gained, owner=self._name, start=self._start)
             self._waiting.resume(wait_store.load(connection, self._owned))
             admission.drop_batches(connection, self._program)
+        self._carried = None
         self._rules = {topic: events.ReaderRule() for topic, _ in self._owned}
         for (topic, partition), owned in self._owned.items():
             self._rules[topic].highest[partition] = owned.rank
@@ -125,23 +131,26 @@ class Intake:
                 raise TransientError(f"there is no topic {topic} yet; `wake apply` makes it")
         return [(topic, partition) for topic, count in counts.items() for partition in range(count)]
 
-    def process(self, found: Sequence[Message]) -> None:
-        """Steps 2 and 3 for what was read at once.
+    def process(self, found: Sequence[Message], *, may_wait: bool = False) -> None:
+        """Steps 2 and 3 for what was read at once; positions alone may wait a little for what comes next.
 
         Batches end with clock marks and with what fires, whichever comes first: where there are any, no transaction
         goes beyond a mark, so that how much was read at once makes no difference.
         """
         together = any(trigger.settings.batch for trigger in (self._next or self._program).triggers.values())
-        for part in dispatch.by_marks(found) if together else [found]:
-            self._process(part)
+        for part in dispatch.by_marks(found) if found and together else [found]:
+            self._process(part, may_wait=may_wait)
 
-    def _process(self, found: Sequence[Message]) -> None:
+    def _process(self, found: Sequence[Message], *, may_wait: bool) -> None:
         program, self._next = self._next, None
         if program is not None:
             self._program, self._dispatch = program, dispatch.Dispatch(program.triggers.values())
             self._waiting.take_up(program)
         batch = self.evaluate(found)
         reach("agent.2.after_evaluate")
+        if not batch.moved or (may_wait and program is None and self._carry(batch)):
+            return
+        self._carried = None
         # Positions alone may be lost in a crash of the ledger: the events before them are read again, to no effect.
         with self._ledger.transaction("writing activations", durable=batch.matters) as connection:
             if program is not None:
@@ -150,14 +159,22 @@ class Intake:
             reach("agent.3.before_commit")
         reach("agent.3.after_commit")
         self._waiting.written(batch)
-        measures.processed(batch, written, Counter(message.topic for message in found))
+        measures.processed(batch, written)
         if written.runs:
             self._wake()
 
+    def _carry(self, batch: Batch) -> bool:
+        """Whether a batch of positions alone goes on growing: a transaction for each event would be waste."""
+        now = time.monotonic()
+        if self._carried is None:
+            self._carried, self._carried_since = batch, now
+        return not (batch.matters or batch.clocks) and now - self._carried_since < POSITIONS_EVERY
+
     def evaluate(self, found: Iterable[Message]) -> Batch:
         """Steps 1 and 2 for a batch: the reader's rule, then the triggers."""
-        batch = Batch()
+        batch = self._carried or Batch()
         self._waiting.drop_unfit(batch)
+        batch.read.update(message.topic for message in found)
         for message in found:
             place = (message.topic, message.partition)
             moved = batch.moved.get(place)

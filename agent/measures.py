@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from prometheus_client import Counter, Gauge
 
 from agent.activation_store import Written
@@ -53,9 +51,9 @@ _COUNT_RUNS = (
 _COUNT_ACTIONS = "select state, count(*) from wake.action where state = any(%s) group by 1"
 
 
-def processed(batch: Batch, written: Written, read: Mapping[str, int]) -> None:
-    """A batch was committed; `read` counts its messages by topic."""
-    for topic, number in read.items():
+def processed(batch: Batch, written: Written) -> None:
+    """A batch was committed."""
+    for topic, number in batch.read.items():
         EVENTS.labels(topic.removesuffix(".context")).inc(number)
     for (topic, partition), moved in batch.moved.items():
         if moved.clock is not None:

@@ -89,19 +89,25 @@ def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedS
     source.wait_applied()
     context = source.context()
     context.verify_contract()
-    found = {each.event["subject"]: each for each in again(context)}
-    assert {subject: each.type for subject, each in found.items()} == {
+    told = {f"public.seat/{name}" for name in TAMPERED}
+    verify_store(source, context)
+    kinds = {each.event["subject"]: each.type for each in context.unique if each.data.get("snapshot")}
+    assert {subject: kinds[subject] for subject in sorted(told)} == {
         "public.seat/900001,differs": "row.read",
         "public.seat/900002,is%20not%20there": "row.read",
         "public.seat/900003,is%20gone": "row.deleted",
     }
+    gaps = [each.data["state"] for each in context.of_type("context.gap")]
+    assert gaps.count("open") == gaps.count("closed")
+    if gaps:  # Debezium lost its place between two of its threads: every row is told anew, without what was before
+        return
+    found = {each.event["subject"]: each for each in again(context)}
+    assert found.keys() == told
     differs, missed, gone = (found[f"public.seat/{name}"].data for name in TAMPERED)
     assert (differs["before"]["n"], differs["after"]["n"], differs["changed"]) == (99, 0, ["n"])
     assert (missed["before"], missed["changed"], missed["missing"]) == (None, None, [])
     assert (gone["before"]["n"], gone["after"], gone["key"]) == (5, None, {"row": 900003, "code": "is gone"})
-    told = {f"public.seat/{name}" for name in TAMPERED}
     verify_chains([each for each in context.unique if each.event["subject"] not in told])
-    verify_store(source, context)
 
 
 def again(context: ContextLog) -> list[Raw]:

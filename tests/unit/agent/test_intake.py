@@ -132,3 +132,51 @@ def test_nulls_are_counted(make_world: MakeWorld) -> None:
     world = make_world(("after.flight.status in ['delayed', 'cancelled']", "after.flight.delay_min > 60"))
     world.feed(event("booking", None, booking(1, flight=None)))
     assert world.rows("select outcome, count from wake.trigger_count") == [("null", 1)]
+
+
+def nothing_comes_of(world: World, *numbers: int, offset: int) -> None:
+    """Read events that meet no trigger, as the loop does while more may come."""
+    found = [
+        Message(*PLACE, offset + place, airline.payload(event("public.flight", None, airline.flight(number))))
+        for place, number in enumerate(numbers)
+    ]
+    world.intake.process(found, may_wait=True)
+
+
+def read_to(world: World) -> int:
+    ((offset,),) = world.rows("select kafka_offset from wake.partition_position")
+    return offset
+
+
+def test_positions_alone_wait_for_what_is_worth_a_transaction(world: World) -> None:
+    nothing_comes_of(world, 1, 2, offset=0)
+    nothing_comes_of(world, 3, offset=2)
+    assert read_to(world) == 0
+    world.intake.process([Message(*PLACE, 3, airline.payload(disruption()))], may_wait=True)
+    assert read_to(world) == 4
+    assert len(world.rows("select id from wake.run")) == 1
+
+
+def test_positions_alone_do_not_wait_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_comes_of(world, 1, offset=0)
+    world.intake.process([])
+    assert read_to(world) == 1, "nothing more came"
+    monkeypatch.setattr("agent.intake.POSITIONS_EVERY", 0.0)
+    nothing_comes_of(world, 2, offset=1)
+    assert read_to(world) == 2, "they have waited long enough"
+
+
+def test_time_that_passes_is_written_at_once(world: World) -> None:
+    nothing_comes_of(world, 1, offset=0)
+    clock = event("booking", None, booking(1), kind="context.clock", offset=900_000)
+    world.intake.process([Message(*PLACE, 1, airline.payload(clock))], may_wait=True)
+    assert read_to(world) == 2
+
+
+def test_what_was_not_written_is_read_again(world: World) -> None:
+    """As after a crash, and after an outage of the ledger: nothing is skipped, and nothing is told twice."""
+    nothing_comes_of(world, 1, offset=0)
+    world.intake.own({PLACE: (0, 10)})
+    assert read_to(world) == 0
+    world.intake.process([Message(*PLACE, 1, airline.payload(disruption()))], may_wait=True)
+    assert read_to(world) == 2
