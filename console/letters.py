@@ -148,7 +148,7 @@ class _Consumers:
             return None
         listed = "[" + ",".join(sorted({change.key.decode() for change in own})) + "]"
         found = self._store.connection.execute(plan.roots_of(chain), (listed, None)).fetchall()
-        return [key for key, _ in found]
+        return sorted(key for key, _ in found)
 
     def _all_roots(self, plan: EntityPlan) -> list[str]:
         query = sql.SQL("select {} from {} as m").format(plan.root.stored_key, plan.root.mirror)
