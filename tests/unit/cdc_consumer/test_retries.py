@@ -17,9 +17,9 @@ from cdc_consumer.plan import Plan
 from tests.harness.context import ContextLog
 from tests.harness.debezium import LogWriter, delete, insert
 from tests.harness.replay import Recording
-from tests.unit.cdc_consumer.tables import BOOKING, CUSTOMER, FLIGHT, SOURCE, NewLedger, plan
+from tests.unit.cdc_consumer.tables import BOOKING, CUSTOMER, FLIGHT, SOURCE, NewLedger, column, plan, table
 from tests.unit.cdc_consumer.test_batch import ENTITY, KEY, started, summary, whole
-from wakestream import retrying
+from wakestream import change_log, retrying
 
 COMPILED = plan(FLIGHT, CUSTOMER, BOOKING, entities={"booking": ENTITY})
 KEYS = [f'{{"id":{number}}}' for number in range(1, 6)]
@@ -195,6 +195,23 @@ def test_values_are_read_again_without_a_gap(new_ledger: NewLedger) -> None:
             "public.booking": "dead letter 2 is tried again",
         }
         assert [each.data["tables"] for each in world.context.of_type("context.gap")] == [["public.booking"]]
+
+
+def test_a_value_that_can_be_read_by_now_is_told(new_ledger: NewLedger) -> None:
+    paper = table("paper", "id", column("id", "int4"), column("doc", "json"))
+    log = started("paper")
+    log.transaction(insert("paper", {"id": 1}, {"doc": '"\\u0000"'}), insert("paper", {"id": 2}, {"doc": "1"}))
+    log.retry(1)
+    log.snapshot_id = f"{change_log.PART}1"
+    log.snapshot(("paper",), [insert("paper", {"id": 1}, {"doc": "2"})], kind="Incremental Snapshot")
+    with replayed(new_ledger, log, [retrying.tables(["public.paper"], whole=False)], plan(paper)) as world:
+        assert [(each.type, each.event["subject"], each.data["missing"]) for each in world.context.unique] == [
+            ("row.inserted", "public.paper/1", ["after"]),
+            ("row.inserted", "public.paper/2", []),
+            ("row.read", "public.paper/1", ["before"]),
+        ]
+        assert world.rows("select 1 from wake.missing_value") == []
+        assert world.letter().outcome == "a snapshot reads public.paper again"
 
 
 def test_what_is_wanted_for_its_values_never_takes_the_place_of_what_is_wanted_whole(new_ledger: NewLedger) -> None:
