@@ -20,6 +20,7 @@ from cdc_consumer.mirrors import Mirrors
 from cdc_consumer.plan import Plan
 from cdc_consumer.printed import Printed
 from cdc_consumer.render import Draft, Message, Place, Renderer, cause_json
+from cdc_consumer.retries import Retries
 from cdc_consumer.store import Row, Store
 from wakestream import change_log, topics
 
@@ -54,6 +55,7 @@ class Batch:
         self._store.untrusted = self._mirrors.untrusted()
         self._printed = Printed(plan.tables)
         self._entities = EntityEvents(connection, plan.entities, self._store, renderer, self._topic)
+        self._retries = Retries(connection, plan, self._store, self._mirrors, renderer, self._topic)
 
     def messages(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """The events of these pieces, in order."""
@@ -221,6 +223,8 @@ class Batch:
             return self._settle_snapshots(piece)
         if is_revision(piece):
             return []  # `process` has switched to it
+        if piece.body.get("kind") == "letter":
+            return self._retries.drafts(piece, self._open_gap)
         if piece.body.get("kind") != "gap":
             piece.reason, piece.detail = "unknown control record", str(piece.body.get("kind"))
             causes.letter(self._connection, self._topic, piece)

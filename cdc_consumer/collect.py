@@ -151,7 +151,8 @@ class Collector:
         """The piece that this message completes, or None. A transaction that was applied before makes none."""
         try:
             if key is not None and key.startswith(b'{"wake"'):
-                return self._control(Piece("control", offset, body=_control(key, value)))
+                body = _control(key, value)
+                return self._control(Piece("control", offset, body=body, digest=decode.digest(value)))
             return self._take(offset, key, decode.decode(value))
         except EventError as error:
             return Piece("broken", offset, reason=error.reason, detail=error.detail, digest=decode.digest(value))

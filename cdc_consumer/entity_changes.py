@@ -52,6 +52,20 @@ class Comparison:
                 changes.append(change)
         return changes
 
+    def present(
+        self, plan: EntityPlan, piece: Piece, part: Mapping[str, Touched], documents: Documents
+    ) -> list[EntityChange]:
+        """These documents as they are, told anew: which of them readers have is not known.
+
+        Those that are gone, which was told, and those that are too large are absent.
+        """
+        found = [
+            self._event(plan, subject, root, None, documents[subject], lambda _: None, ["before"])
+            for subject, root in part.items()
+            if subject in documents
+        ]
+        return [change for change in found if self._fits(plan, piece, change)]
+
     def letter_overflow(self, piece: Piece, plan: EntityPlan, overflow: Overflow) -> None:
         """Say that a member changes more documents than it may."""
         name = plan.entity.name
@@ -81,6 +95,18 @@ class Comparison:
         missing: list[str] = ["before"] if not known or too_large else []
         if before is not None:
             missing += [f"before.{each}" for each in (*plan.lost, *before.missing)]
+        return self._event(plan, subject, root, before, new, row_id, missing)
+
+    def _event(
+        self,
+        plan: EntityPlan,
+        subject: str,
+        root: Touched,
+        before: Shown | None,
+        new: Shown | None,
+        row_id: RowId,
+        missing: list[str],
+    ) -> EntityChange:
         if new is not None:
             missing += [f"after.{each}" for each in (*plan.lost, *new.missing)]
             missing += [f"after.{path(c)}" for c in plan.chains if c[-1].table in self._store.untrusted]

@@ -141,6 +141,16 @@ class Mirrors:
         elif (shown := self._shown(label)) is not None and rows > shown:
             self._doubt(label, f"Debezium has counted {rows} rows and sent {shown}")
 
+    def ask_again(self, label: str, why: str, *, whole: bool) -> None:
+        """Somebody wants the table read again: the guard asks until a snapshot that begins from here on is believed.
+
+        One that is wanted for its values only proves no row's absence, and never takes the place of one that does.
+        """
+        state = self._states[label]
+        if whole or state.doubt is None:
+            state.doubt = why if whole else change_log.IN_PART + why
+            self._save(label)
+
     def _shown(self, label: str) -> int | None:
         """How many rows a snapshot that reads ahead can have shown; None where that is not known.
 

@@ -81,12 +81,13 @@ def ways(
     own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
     if own:
         texts = store.keys(plan.root, [c for _, c in own])
-        yield Way("", None, _by_subject(plan, ((text, [place]) for (place, _), text in zip(own, texts, strict=True))))
+        yield Way("", None, by_subject(plan, ((text, [place]) for (place, _), text in zip(own, texts, strict=True))))
     for chain, each in asked:
-        yield Way(path(chain), chain[-1].fan_out, _by_subject(plan, each.take()))
+        yield Way(path(chain), chain[-1].fan_out, by_subject(plan, each.take()))
 
 
-def _by_subject(plan: EntityPlan, found: Iterable[tuple[str, Iterable[int]]]) -> dict[str, Touched]:
+def by_subject(plan: EntityPlan, found: Iterable[tuple[str, Iterable[int]]]) -> dict[str, Touched]:
+    """Root keys as JSON objects, with the places of the changes that touched each, by subject."""
     roots: dict[str, Touched] = {}
     for text, places in found:
         subject = events.subject(plan.entity.name, _subject_keys.decode(text))

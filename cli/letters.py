@@ -57,11 +57,11 @@ def retry(
     as_json: JsonOption = False,
     config: ConfigOption = options.DEFAULT_CONFIG,
 ) -> None:
-    """Have the agent evaluate the letter's event again."""
+    """Try a letter again: the agent evaluates its event, the consumer brings up to date what it left behind."""
     from cli import output
 
     operations = options.operations(config)
-    options.confirm(f"Retry letter {letter}?", yes)
+    options.confirm(lambda: f"{operations.foretell_retry(letter)}\nRetry letter {letter}?", yes)
     output.decided(operations.retry_letter(letter, reason), as_json=as_json)
 
 
@@ -92,4 +92,5 @@ def _columns() -> output.Columns[views.LetterRow]:
         "ATTEMPTS": lambda letter: letter.attempts,
         "AT": lambda letter: letter.at,
         "REASON": lambda letter: letter.reason,
+        "RETRY": lambda letter: letter.outcome,
     }

@@ -71,11 +71,13 @@ def operations(config: Path) -> Operations:
     """What the person whose token is in WAKE_TOKEN may do."""
     from console import sessions
     from console.operations import Operations
+    from wakestream.config import reveal
 
-    return Operations(sessions.open_ledger(ledger_url(config)), os.environ.get("WAKE_TOKEN"))
+    loaded = load(config).config
+    return Operations(sessions.open_ledger(reveal(loaded.ledger.url)), os.environ.get("WAKE_TOKEN"), loaded)
 
 
-def confirm(question: str, yes: bool) -> None:
+def confirm(question: str | Callable[[], str], yes: bool) -> None:
     """Ask where somebody can answer; a named verb on a named object goes ahead elsewhere."""
     if not yes and sys.stdin.isatty():
-        typer.confirm(question, abort=True)
+        typer.confirm(question if isinstance(question, str) else question(), abort=True)

@@ -1,7 +1,7 @@
 """Watches over the sources: helps connectors and snapshots on, and keeps slots from endangering their databases.
 
-It restarts what failed for a passing reason, starts a broken initial snapshot over, and settles snapshots that read
-ahead of the log.
+It restarts what failed for a passing reason, starts a broken initial snapshot over, settles snapshots that read ahead
+of the log, and passes on which dead letters the consumer is to try again.
 
 Kafka Connect never restarts a FAILED task itself. What is done, or cannot be done, is recorded in the ledger.
 """
@@ -19,6 +19,7 @@ from typing import Protocol
 from connectors import databases, ledger_setup, measures, notices, slot, snapshot_log
 from connectors.connect import Clock, Connect, ConnectorMissing, telling_line, types
 from connectors.drift import DriftGuard
+from connectors.letters import Retrying
 from connectors.slot_guard import SlotGuard
 from connectors.snapshot_log import Progress, SnapshotLog
 from connectors.snapshots import Settling
@@ -79,7 +80,7 @@ class Source(Protocol):
         ...
 
     def tend(self) -> None:
-        """Judge the slot, settle snapshots that have read ahead of the log, and follow the schema."""
+        """Judge the slot, settle snapshots that have read ahead of the log, pass on letters, and follow the schema."""
         ...
 
     def record(self, what: str, detail: str) -> None:
@@ -191,6 +192,7 @@ class AttachedSource:
         self._slot = SlotGuard(loaded, name)
         self._drift = DriftGuard(loaded, name)
         self._settling = Settling(loaded.config.kafka, name, self._open)
+        self._retrying = Retrying(loaded.config.kafka, name)
         self._reader: databases.Connection | None = None
 
     def status(self) -> types.Status | None:
@@ -222,12 +224,13 @@ class AttachedSource:
             snapshot_log.begin(connection, self.name, offset)
 
     def tend(self) -> None:
-        """Judge the slot, settle snapshots, follow the schema, and send on what the agent has to say to operators."""
+        """Judge the slot, settle snapshots, follow the schema, and pass on notices and letters."""
         with self._ledger() as ledger, databases.asking("the ledger"):
             notices.forward(self._loaded.config, ledger, self.name)
             self._settling.look(ledger)
             self._slot.look(self._read_session(), ledger, self._client, self.record)
             self._drift.look(self._read_session(), ledger, self._client, self.record)
+            self._retrying.look(ledger)
 
     def _open(self) -> databases.Connection:
         return databases.capture(self._loaded, self.name, purpose="guard")

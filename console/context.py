@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from cdc_consumer import entity_documents
+from cdc_consumer.entities import EntityPlan
 from cdc_consumer.plan import Plan
 from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
@@ -73,6 +74,14 @@ class ContextStore:
             raise RefusedError(f"`{label}` is no captured table of {self.source}{nearest(label, self.plan.tables)}")
         return plan
 
+    def entity(self, name: str) -> EntityPlan:
+        """One entity. Raises `RefusedError` for one that the store does not know."""
+        plan = next((each for each in self.plan.entities if each.entity.name == name), None)
+        if plan is None:
+            known = [each.entity.name for each in self.plan.entities]
+            raise RefusedError(f"`{name}` is no entity of {self.source} in the store{nearest(name, known)}")
+        return plan
+
     def position(self) -> views.StorePosition:
         """Where the store stands now."""
         row = self.connection.execute(
@@ -109,7 +118,7 @@ class ContextStore:
         values = parse_key(plan, key)
         with self.connection.transaction():
             self.connection.execute("set transaction isolation level repeatable read")
-            found = self._find(plan, values)
+            found = self.find(plan, values)
             missing = self.connection.execute(
                 'select columns from wake.missing_value where source = %s and "table" = %s and subject = %s',
                 (self.source, label, found[0]),
@@ -133,14 +142,11 @@ class ContextStore:
 
         Raises `RefusedError` for an entity that the store does not know and a key that is none of its.
         """
-        plan = next((each for each in self.plan.entities if each.entity.name == name), None)
-        if plan is None:
-            known = [each.entity.name for each in self.plan.entities]
-            raise RefusedError(f"`{name}` is no entity of {self.source} in the store{nearest(name, known)}")
+        plan = self.entity(name)
         values = parse_key(plan.root, key.removeprefix(f"{name}/"))
         with self.connection.transaction():
             self.connection.execute("set transaction isolation level repeatable read")
-            text, _ = self._find(plan.root, values)
+            text, _ = self.find(plan.root, values)
             roots = {name: Touched(text)}
             store = Store(self.connection, self.source, self.plan.tables)
             found = entity_documents.Asked(plan, self.connection, store, roots).take().get(name)
@@ -157,7 +163,7 @@ class ContextStore:
             position=position,
         )
 
-    def _find(self, plan: TablePlan, values: dict[str, str]) -> tuple[str, str | None]:
+    def find(self, plan: TablePlan, values: dict[str, str]) -> tuple[str, str | None]:
         """The key as the store prints it, and the row."""
         columns = sql.SQL(", ").join(
             sql.SQL("x.{}::{} as {}").format(sql.Identifier(c.name), plan.sql_type(c), sql.Identifier(c.name))

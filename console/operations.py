@@ -11,7 +11,7 @@ from typing import Any, cast
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session
 
-from console import approving, editing, fencing, finding, operators, records, sessions, undoing, views
+from console import approving, editing, fencing, finding, letters, operators, records, sessions, undoing, views
 from console.sessions import transaction
 from wakestream import settling, states
 from wakestream.config import Config
@@ -28,9 +28,11 @@ TWICE = "whether the effect happened the first time is unknown: it may happen tw
 class Operations:
     """What the operator with this token may do. Without a valid one, nothing."""
 
-    def __init__(self, engine: Engine, token: str | None) -> None:
+    def __init__(self, engine: Engine, token: str | None, config: Config | None = None) -> None:
         self._engine = engine
         self._token = token
+        self._config = config
+        """Says where Kafka is, which the consumer's letters need."""
 
     def approve(self, action_id: str, reason: str | None = None, *, although_stale: bool = False) -> views.Decided:
         """Let an action that waits for a person run; one whose decision is stale only when told so."""
@@ -110,20 +112,31 @@ class Operations:
             _notify(session, "wake_run", run_id)
             return views.Decided(id=run_id, state=run.state, was=was, by=who.name, note=None)
 
+    def foretell_retry(self, number: int) -> str:
+        """What trying a dead letter again would do now, or why it would fail; nothing is done."""
+        with transaction(self._engine) as session:
+            _, letter = self._open_letter(session, number)
+            way = letters.way_of(letter, self._config)
+            return way.failed or way.meaning
+
     def retry_letter(self, number: int, reason: str | None = None) -> views.Decided:
-        """Have the agent evaluate a dead letter's event again."""
+        """Try a dead letter again: have the agent evaluate its event, or the consumer bring up to date what it left.
+
+        Raises `RefusedError` with the reason where it fails at once; the letter stays open and keeps that reason.
+        """
         with transaction(self._engine) as session:
             who, letter = self._open_letter(session, number)
-            if letter.stage != "agent" or letter.event is None:
-                raise RefusedError(
-                    f"letter {number} (stage {letter.stage}) keeps no event: trying it again means to read Kafka again "
-                    f"({letter.topic}[{letter.partition}] at {letter.offset}), and this version cannot; "
-                    "discard it, or leave it open"
-                )
-            letter.state = "retried"
+            way = letters.way_of(letter, self._config)
             _record(session, who, "letter.retry", f"letter/{number}", reason)
-            _notify(session, "wake_letter", str(number))
-            return views.Decided(id=str(number), state=letter.state, was="open", by=who.name, note=None)
+            if letter.stage == "consumer":
+                letter.attempts += 1
+            letter.retrying, letter.told, letter.outcome = way.wish, 0, way.outcome
+            if way.failed is None:
+                letter.state = "retried"
+                _notify(session, "wake_letter", str(number))
+        if way.failed is not None:
+            raise RefusedError(f"letter {number} stays open: {way.failed}")
+        return views.Decided(id=str(number), state=letter.state, was="open", by=who.name, note=way.meaning)
 
     def discard_letter(self, number: int, reason: str | None) -> views.Decided:
         """Close a dead letter for a reason; nothing is done about its message."""

@@ -207,6 +207,8 @@ class LetterRow(View, frozen=True, kw_only=True):
     offset: int
     attempts: int
     at: datetime
+    outcome: str | None
+    """What came of the last retry, or how far it is."""
 
 
 class LetterStory(LetterRow, frozen=True, kw_only=True):

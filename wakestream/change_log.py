@@ -1,8 +1,8 @@
 """What we write ourselves into a source's change log and signal topic, and how the consumer tells it from the rest.
 
 Control records stand in the change log at their place: a gap that somebody declares, a snapshot whose reading the log
-has passed. The id of a snapshot that we signal says whether it reads its tables whole; one that somebody else signals
-may have a filter that nobody tells us, so it never proves that a row is gone.
+has passed, a dead letter that is tried again. The id of a snapshot that we signal says whether it reads its tables
+whole; one that somebody else signals may have a filter that nobody tells us, so it never proves that a row is gone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ WHOLE, PART = "wake-whole-", "wake-part-"
 """How the ids of our snapshots begin."""
 IN_PART = "in part: "
 """How the reason begins for which a snapshot is not believed that was not to read its table whole."""
+DOCUMENTS_A_RECORD = 500
+"""Documents that one record for a dead letter tells."""
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -28,13 +30,15 @@ class Control(msgspec.Struct, frozen=True):
     """`snapshot`: the offset of the notification with which it ended."""
     revision: str = ""
     """`revision`: what the stored revision calls the record from which on it is in force."""
+    letter: int = 0
+    """`letter`: the dead letter that is tried again here."""
 
 
 _decoder = msgspec.json.Decoder(Control)
 
 
 def key(kind: str) -> bytes:
-    """The key of a control record: `gap`, `snapshot`, `revision` or `restored`."""
+    """The key of a control record: `gap`, `snapshot`, `revision`, `restored` or `letter`."""
     return msgspec.json.encode({"wake": kind})
 
 

@@ -28,6 +28,7 @@ from console import sessions
 from console.insights import Insights
 from console.operations import Operations
 from localstack import Stack
+from tests.harness import processes
 from tests.harness.stack import REPOSITORY, drop_database
 from tests.harness.waiting import eventually
 from wakestream import config, ledger
@@ -208,7 +209,7 @@ class WakeProcess:
 
     def hold(self, point: str) -> None:
         """Let it stop at a failpoint when it comes there next."""
-        assert point in FAILPOINTS, point
+        assert point in (*FAILPOINTS, *processes.FAILPOINTS), point
         (self._points / f"{point}.reached").unlink(missing_ok=True)
         (self._points / f"{point}.hold").touch()
 

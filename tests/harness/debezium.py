@@ -80,6 +80,11 @@ class LogWriter:
         control = change_log.Control(ended=newest if ended is None else ended, ts_ms=TS_MS)
         self.raw(change_log.key("snapshot"), change_log.encode(control))
 
+    def retry(self, letter: int) -> None:
+        """The control record with which a dead letter is tried again."""
+        control = change_log.Control(letter=letter, ts_ms=TS_MS)
+        self.raw(change_log.key("letter"), change_log.encode(control))
+
     def read(self, row: Fields) -> None:
         """One row of a snapshot, made by `insert`."""
         body: Fields = {**row, "op": "r", "transaction": None}

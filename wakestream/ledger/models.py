@@ -219,6 +219,12 @@ class DeadLetter(Base):
     state: Mapped[str] = mapped_column(server_default="open")
     attempts: Mapped[int] = mapped_column(server_default="1")
     at: Mapped[datetime] = _now()
+    retrying: Mapped[dict[str, Any] | None]
+    """What the consumer is to do about it: tables to read again, or an entity with the keys of its documents."""
+    told: Mapped[int] = mapped_column(server_default=sql("0"))
+    """How many of those documents are told."""
+    outcome: Mapped[str | None]
+    """What came of the last retry, or how far it is."""
     __table_args__ = (
         _one_of("state", ("open", "retried", "discarded")),
         Index("dead_letter_place_key", "topic", "partition", "offset", "stage", "kind", "subject", unique=True),

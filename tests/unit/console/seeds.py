@@ -137,18 +137,21 @@ class Seed:
             )
         )
 
-    def letter(self, stage: str = "agent", state: str = "open", *, offset: int = 5) -> int:
+    def letter(self, stage: str = "agent", state: str = "open", *, offset: int = 5, **fields: Any) -> int:
         letter = DeadLetter(
-            stage=stage,
-            kind="condition",
-            reason="division by zero",
-            topic="airline.context",
-            partition=2,
-            offset=offset,
-            digest="00",
-            subject="flight_delayed",
-            event=EVENT if stage == "agent" else None,
-            state=state,
+            **{
+                "stage": stage,
+                "kind": "condition",
+                "reason": "division by zero",
+                "topic": "airline.context",
+                "partition": 2,
+                "offset": offset,
+                "digest": "00",
+                "subject": "flight_delayed",
+                "event": EVENT if stage == "agent" else None,
+                "state": state,
+            }
+            | fields
         )
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             session.add(letter)
