@@ -37,7 +37,7 @@ from agent.runs import Runs
 from agent.sharing import Shares
 from agent.steward import Steward
 from agent.worker import Worker
-from wakestream import config, ledger, metrics, topics
+from wakestream import allocator, config, ledger, metrics, topics
 from wakestream.config import Loaded, handing
 from wakestream.errors import FatalError, WakeError
 from wakestream.ledger import settings
@@ -70,6 +70,7 @@ def run(loaded: Loaded, stop: threading.Event, options: Options | None = None) -
     """
     url = config.reveal(loaded.config.ledger.url)
     ledger.require_current(url)
+    allocator.use_one_arena()
     program, revisions, key = _prepare(loaded, url)
     with metrics.served(loaded.config.metrics.agent):
         _Process(loaded, program, revisions, key, options or Options(), stop).run()

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from cdc_consumer.process import SourceConsumer
-from wakestream import ledger, membership, metrics, topics
+from wakestream import allocator, ledger, membership, metrics, topics
 from wakestream.config import Config, reveal
 from wakestream.errors import ConfigurationError, TakenOverError, TransientError
 from wakestream.ledger import settings
@@ -29,6 +29,7 @@ def run(config: Config, sources: Sequence[str], stop: threading.Event, *, share:
     if unknown:
         raise ConfigurationError(f"no source `{unknown[0]}`; there are: {', '.join(config.sources)}")
     _require_ledger(config, stop)
+    allocator.use_one_arena()
     # Rows live for one cycle and hold no cycles of references: looking through them again and again is wasted.
     gc.set_threshold(100_000, 50, 100)
     consumers = _Consumers(config, stop, shared=share)
