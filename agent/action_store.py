@@ -251,8 +251,8 @@ def _end(
 def _fence(connection: Connection, action: Claimed, assignments: LiteralString, values: tuple[object, ...]) -> None:
     done = connection.execute(
         f"update wake.action set {assignments}"  # noqa: S608
-        " where id = %s and state = 'executing' and lease_by = %s and attempts = %s",
+        " where id = %s and state = 'executing' and lease_by = %s and attempts = %s returning id",
         (*values, action.pending.id, action.lease.by, action.lease.attempt),
     )
-    if done.rowcount == 0:
+    if done.fetchone() is None:
         raise LeaseLostError(f"action {action.pending.id} is not this worker's any more")

@@ -152,10 +152,10 @@ def _exhausted(connection: Connection, charge: Charge, window: _Window) -> Held:
     reason = f"{charge.label} is spent: {_told(charge, window)} until {_moment(window.end)}"
     first = connection.execute(
         "update wake.spend set exhausted_at = now() where scope = %s and by_value = %s and window_end = %s"
-        " and exhausted_at is null",
+        " and exhausted_at is null returning scope",
         (charge.scope, charge.by, window.end),
-    )
-    if first.rowcount and charge.warn is not None:  # a rate is there to be reached
+    ).fetchone()
+    if first is not None and charge.warn is not None:  # a rate is there to be reached
         notices.tell(connection, "budget_spent", charge.label, reason)
     measures.BUDGETS.labels(charge.scope, charge.over).inc()
     return Held(charge.label, reason, window.end, charge.over)

@@ -31,12 +31,18 @@ def convert(error: psycopg.Error, doing: str) -> WakeError:
 
 
 class Ledger:
-    """One thread's connection to the ledger, opened when first needed and again after it was lost."""
+    """One thread's connection to the ledger, opened when first needed and again after it was lost.
+
+    It is in pipeline mode: a statement is sent at once and waited for only where its rows are fetched, and BEGIN and
+    COMMIT travel with what stands beside them. So what a statement has touched is asked by `returning`; `rowcount` is
+    not known yet.
+    """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = name
         self._connection: Connection | None = None
+        self._pipeline = contextlib.ExitStack()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -48,7 +54,7 @@ class Ledger:
         with self._lock:
             connection = self._open()
             try:
-                with connection.transaction():
+                with _ended(connection):
                     if durable:
                         connection.execute("set local synchronous_commit = on")
                     yield connection
@@ -64,7 +70,8 @@ class Ledger:
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
             options = "-c synchronous_commit=off"
-            self._connection = ledger.connect(self._url, name=self._name, autocommit=True, options=options)
+            self._connection = ledger.connect(self._url, name=self._name, options=options)
+            self._pipeline.enter_context(self._connection.pipeline())
         return self._connection
 
     def _drop_if_broken(self) -> None:
@@ -73,6 +80,20 @@ class Ledger:
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        with contextlib.suppress(psycopg.Error):
+            self._pipeline.close()
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
+
+
+@contextlib.contextmanager
+def _ended(connection: Connection) -> Generator[None]:
+    """Commit what is done inside, or roll it back."""
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        with contextlib.suppress(psycopg.Error):
+            connection.rollback()
+        raise

@@ -75,14 +75,14 @@ def release(connection: Connection, held: list[str]) -> int:
     runs = connection.execute(
         "update wake.run set state = 'pending', lease_by = null, lease_until = null,"
         " attempts = greatest(attempts - 1, 0)"
-        " where state = 'running' and lease_by = any(%s)",
+        " where state = 'running' and lease_by = any(%s) returning id",
         (held,),
-    ).rowcount
+    ).fetchall()
     actions = connection.execute(
         "update wake.action set lease_by = null, lease_until = clock_timestamp()"
-        " where state = 'executing' and lease_by = any(%s)",
+        " where state = 'executing' and lease_by = any(%s) returning id",
         (held,),
-    ).rowcount
-    if runs + actions:
+    ).fetchall()
+    if runs or actions:
         connection.execute("select pg_notify('wake_run', ''), pg_notify('wake_action', '')")
-    return runs + actions
+    return len(runs) + len(actions)

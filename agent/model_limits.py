@@ -63,10 +63,11 @@ def leave(connection: Connection, place: str) -> None:
     connection.execute("select 1 from wake.model_pause where model = %s for update", (_model(place),))
     woken = connection.execute(
         "update wake.run set run_at = now() where id = (select id from wake.run"
-        " where state = 'pending' and budget = %s and run_at > now() order by run_at limit 1 for update skip locked)",
+        " where state = 'pending' and budget = %s and run_at > now() order by run_at limit 1 for update skip locked)"
+        " returning id",
         (place,),
-    )
-    if woken.rowcount:
+    ).fetchone()
+    if woken is not None:
         connection.execute("select pg_notify('wake_run', '')")
 
 
@@ -98,10 +99,10 @@ def _full(connection: Connection, run_id: str, lease: Lease, name: str, allowed:
     ).fetchone()
     if row is None or row[0] < allowed:
         taken = connection.execute(
-            "update wake.run set calling = %s where id = %s and state = 'running' and lease_by = %s",
+            "update wake.run set calling = %s where id = %s and state = 'running' and lease_by = %s returning id",
             (name, run_id, lease.by),
-        )
-        if taken.rowcount == 0:
+        ).fetchone()
+        if taken is None:
             raise LeaseLostError(f"run {run_id} is not this worker's any more")
         return None
     return Held(_place(name), f"model {name}: {allowed} calls are under way, which is its concurrency", row[1])

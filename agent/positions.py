@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
+
+import psycopg
 
 from agent.database import Connection
 from wakestream.errors import TakenOverError
@@ -75,16 +77,19 @@ def move(connection: Connection, moved: Mapping[Place, Moved], owned: Mapping[Pl
 
     Raises `TakenOverError` when another agent took one over: then nothing of the batch may be written.
     """
+    asked: list[tuple[Place, psycopg.Cursor[Any]]] = []
     for (topic, partition), to in sorted(moved.items()):
         log, offset, seq = to.rank
         done = connection.execute(
             'update wake.partition_position set log = %s, "offset" = %s, seq = %s, kafka_offset = %s,'
             " clock = greatest(%s, clock), updated_at = clock_timestamp()"
-            " where topic = %s and partition = %s and epoch = %s",
+            " where topic = %s and partition = %s and epoch = %s returning epoch",
             (log, offset, seq, to.kafka_offset, to.clock, topic, partition, owned[topic, partition].epoch),
         )
-        if done.rowcount == 0:
-            raise _taken(topic, partition)
+        asked.append(((topic, partition), done))
+    for place, done in asked:
+        if done.fetchone() is None:
+            raise _taken(*place)
 
 
 def _taken(topic: str, partition: int) -> TakenOverError:

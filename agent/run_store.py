@@ -271,10 +271,11 @@ def settle(connection: Connection, run_id: str) -> None:
 def fence(connection: Connection, run: Run, assignments: LiteralString, values: tuple[object, ...]) -> None:
     """Change the run while this claim stands; raises `LeaseLostError` when it does not."""
     done = connection.execute(
-        f"update wake.run set {assignments} where id = %s and state = 'running' and lease_by = %s and attempts = %s",  # noqa: S608
+        f"update wake.run set {assignments}"  # noqa: S608
+        " where id = %s and state = 'running' and lease_by = %s and attempts = %s returning id",
         (*values, run.id, run.lease.by, run.lease.attempt),
     )
-    if done.rowcount == 0:
+    if done.fetchone() is None:
         raise LeaseLostError(f"run {run.id} is not this worker's any more")
 
 

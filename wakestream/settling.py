@@ -20,7 +20,8 @@ def settle_run(connection: psycopg.Connection[Any], run_id: str) -> bool:
         "update wake.run set state = 'succeeded', finished_at = clock_timestamp()"
         " where id = %s and decision is not null"
         " and (state = 'waiting' or (state = 'running' and lease_by is null))"
-        " and not exists (select 1 from wake.action where run = %s and state <> all(%s))",
+        " and not exists (select 1 from wake.action where run = %s and state <> all(%s))"
+        " returning id",
         (run_id, run_id, sorted(states.ACTION_FINAL)),
     )
-    return moved.rowcount == 1
+    return moved.fetchone() is not None
