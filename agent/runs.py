@@ -14,6 +14,7 @@ from agent.answers import AnswerError, Decision, Offer
 from agent.database import Ledger
 from agent.gate import Gate
 from agent.keeping import keep
+from agent.leases import Grip
 from agent.lookups import Lookups
 from agent.model_client import Answer, ModelClient, ModelRefusedError, Request
 from agent.model_limits import Permit
@@ -240,12 +241,13 @@ class Runs:
     def _answered(self, agent: CompiledAgent, run: Run, request: Request) -> tuple[Answer, Permit, dict[str, str]]:
         """The answer of the agent's model, or of the first behind it that gives one, and why those before did not."""
         name, failed = agent.settings.model, dict[str, str]()
+        grip = Grip(run.lease, lambda: self._extend(run))
         while True:
             settings = self._program.config.models[name]
             try:
                 with self._gate.call(run, name, settings) as permit:
                     reach("agent.5.before_model")
-                    answer = self._models[name].ask(request, self._stop)
+                    answer = self._models[name].ask(request, self._stop, grip.check)
             except (TransientError, ModelRefusedError) as error:
                 # A former program may name one that the present file no longer leads to.
                 following = settings.fallback
@@ -258,6 +260,10 @@ class Runs:
                 continue
             measures.answered(name, answer.ms / 1000, answer.tokens_in, answer.tokens_out)
             return answer, permit, failed
+
+    def _extend(self, run: Run) -> None:
+        with self._ledger.transaction("holding a run", durable=False) as connection:
+            run_store.extend(connection, run)
 
     def _store(self, run: Run, step: Step, failure: str | None = None) -> None:
         def write() -> None:
