@@ -34,7 +34,10 @@ class Lease:
 
 
 class Grip:
-    """A claim that is looked at right before what cannot be taken back: whoever was frozen may have lost it."""
+    """A claim that is looked at right before what cannot be taken back: whoever was frozen may have lost it.
+
+    What no look can rule out is to be frozen in the instant between it and the act.
+    """
 
     def __init__(self, lease: Lease, extend: Callable[[], None]) -> None:
         """`extend` extends the lease in the ledger, or raises `LeaseLostError`."""
