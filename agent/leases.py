@@ -36,7 +36,7 @@ class Lease:
 class Grip:
     """A claim that is looked at right before what cannot be taken back: whoever was frozen may have lost it.
 
-    What no look can rule out is to be frozen in the instant between it and the act.
+    What no look can rule out is to be frozen between it and the moment in which the request leaves.
     """
 
     def __init__(self, lease: Lease, extend: Callable[[], None]) -> None:

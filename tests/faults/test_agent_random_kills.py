@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.leases import LEASE
 from agent.testing import ANSWER_TOKENS, PROMPT_TOKENS
 from localstack import Stack
 from tests.harness.agent import Connection, WakeProcess
@@ -43,10 +45,25 @@ HELD = """
     union all
     select id, attempts from wake.action where state = 'executing' and split_part(lease_by, '/', 2) = %(pid)s
 """
-TAKEN = """
-    select id, attempts, state in ('pending', 'running') as moving from wake.run where id = any(%(ids)s)
+CLAIMED = """
+    select (key ->> 'id')::int, extract(epoch from lease_until)::float - %(lease)s from wake.run
+    where agent = 'clerk' and state = 'running' and split_part(lease_by, '/', 2) = %(pid)s
+"""
+MOVING = """
+    select id, state, attempts, lease_by, lease_until, error from wake.run
+    where id = any(%(ids)s) and state in ('pending', 'running')
     union all
-    select id, attempts, state in ('approved', 'executing') from wake.action where id = any(%(ids)s)
+    select id, state, attempts, lease_by, lease_until, reason from wake.action
+    where id = any(%(ids)s) and state in ('approved', 'executing')
+"""
+ATTEMPTS = """
+    select id, attempts from wake.run where id = any(%(ids)s)
+    union all
+    select id, attempts from wake.action where id = any(%(ids)s)
+"""
+BLOCKED = """
+    select pid, application_name, state, now() - xact_start, pg_blocking_pids(pid), left(query, 100)
+    from pg_stat_activity where datname = current_database() and state <> 'idle'
 """
 WRITTEN = """
     select run, step, at::text, response::text from wake.run_step where run = any(%(ids)s)
@@ -65,6 +82,8 @@ class Chaos:
     agents: list[WakeProcess]
     ledger: Connection
     dice: random.Random
+    unsure: set[int] = field(default_factory=set[int])
+    """Tickets whose worker was frozen before the model had seen its question."""
 
     def work(self, count: int) -> None:
         """Open so many tickets, and come back at a random moment of what they lead to."""
@@ -89,7 +108,9 @@ class Chaos:
                 agent.kill()
                 agent.start()
             case _:
-                self._freeze(self.dice.choice(self.agents))
+                agent = self.dice.choice(self.agents)
+                while not self._freeze(agent):  # what it seemed to hold was just ended
+                    pass
 
     def tend(self) -> None:
         """What people do meanwhile: decide on what awaits them, and let go what the budgets hold."""
@@ -106,17 +127,26 @@ class Chaos:
         ((count,),) = self.ledger.execute(PROGRESS).fetchall()
         return count
 
-    def _freeze(self, agent: WakeProcess) -> None:
-        """Freeze it over its work until another has finished that; then it may not write anything any more."""
+    def _freeze(self, agent: WakeProcess) -> bool:
+        """Freeze it over its work until another has finished that; then it may not write anything any more.
+
+        Returns whether another has.
+        """
         said = agent.log.count("lease_lost")
         held = eventually(lambda: self._caught(agent), "an agent frozen over its work")
+        self._note_unasked(agent)
         try:
-            taken = eventually(lambda: self._taken(agent, held), "its work done by another", within=TAKING_OVER)
+            eventually(lambda: not self._moving(agent, held), "its work done by another", within=TAKING_OVER)
+            taken = self._taken(held)
             written = self._written(taken)
+        except AssertionError as error:
+            error.add_note(f"left: {self._moving(agent, held)}; who waits for whom: {self._blocked()}")
+            raise
         finally:
             agent.thaw()
         eventually(lambda: agent.log.count("lease_lost") >= said + len(taken), "it sees that it lost its work")
         assert self._written(taken) == written
+        return bool(taken)
 
     def _caught(self, agent: WakeProcess) -> dict[str, int]:
         """Frozen while it holds work: which, in which attempt. Otherwise it goes on, with more to do."""
@@ -131,13 +161,24 @@ class Chaos:
     def _held(self, agent: WakeProcess) -> dict[str, int]:
         return dict(self.ledger.execute(HELD, {"pid": str(agent.pid)}).fetchall())
 
-    def _taken(self, agent: WakeProcess, held: dict[str, int]) -> list[str]:
-        """What was held, once another has claimed and ended it; what its holder had just ended does not count."""
+    def _note_unasked(self, agent: WakeProcess) -> None:
+        asked = self.model.asked()
+        for ticket, claimed in self.ledger.execute(CLAIMED, {"pid": str(agent.pid), "lease": LEASE}).fetchall():
+            if max(asked[ticket], default=0.0) < claimed:
+                self.unsure.add(ticket)
+
+    def _moving(self, agent: WakeProcess, held: dict[str, int]) -> list[tuple[Any, ...]]:
+        """What is left to do of the work that the frozen agent held, or holds."""
         self.tend()
-        found = self.ledger.execute(TAKEN, {"ids": list(held)}).fetchall()
-        if self._held(agent) or any(moving for *_, moving in found):
-            return []
-        return [thing for thing, attempts, _ in found if attempts > held[thing]]
+        return self.ledger.execute(MOVING, {"ids": list({**held, **self._held(agent)})}).fetchall()
+
+    def _taken(self, held: dict[str, int]) -> list[str]:
+        """What another has claimed; what its holder was just ending when it was frozen does not count."""
+        found = self.ledger.execute(ATTEMPTS, {"ids": list(held)}).fetchall()
+        return [thing for thing, attempts in found if attempts > held[thing]]
+
+    def _blocked(self) -> list[tuple[Any, ...]]:
+        return self.ledger.execute(BLOCKED).fetchall()
 
     def _written(self, taken: list[str]) -> list[tuple[str, ...]]:
         return self.ledger.execute(WRITTEN, {"ids": taken}).fetchall()
@@ -175,7 +216,7 @@ def test_killed_at_random_moments(chaos: Chaos) -> None:
         chaos.tend()
     eventually(chaos.is_settled, "all runs final or waiting", within=SETTLING)
     assert len(chaos.clerk.rows) >= ACTIVATIONS
-    verify_all(chaos.clerk, chaos.model.asked(), deaths=len(strikes))
+    verify_all(chaos.clerk, chaos.model.asked(), deaths=len(strikes), unsure=chaos.unsure)
     _verify_run_budget(chaos)
     _verify_token_budget(chaos)
 

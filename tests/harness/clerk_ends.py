@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka.cimpl import TopicPartition
@@ -14,13 +14,19 @@ from tests.harness.waiting import eventually
 from wakestream import kafka
 
 
-def verify_all(clerk: Clerk, asked: Mapping[int, Sequence[float]], *, deaths: int) -> None:
-    """All of it; `asked` says when the model was asked about each ticket, `deaths` how many lives were cut short."""
+def verify_all(
+    clerk: Clerk, asked: Mapping[int, Sequence[float]], *, deaths: int, unsure: Collection[int] = ()
+) -> None:
+    """All of it; `asked` says when the model was asked about each ticket, `deaths` how many lives were cut short.
+
+    Those that are `unsure` had their worker frozen before its question was seen: it may have been in the instant
+    between its last look at the lease and the sending, and one more question may come when it wakes.
+    """
     _verify_runs(clerk)
     _verify_actions(clerk)
     _verify_effects(clerk)
     _verify_receipts(clerk)
-    _verify_model_calls(clerk, asked)
+    _verify_model_calls(clerk, asked, unsure)
     _verify_webhooks(clerk, deaths)
     _verify_published(clerk)
     _verify_calls(clerk, deaths)
@@ -78,7 +84,7 @@ def _verify_receipts(clerk: Clerk) -> None:
     assert clerk.world.told(strays) == []
 
 
-def _verify_model_calls(clerk: Clerk, asked: Mapping[int, Sequence[float]]) -> None:
+def _verify_model_calls(clerk: Clerk, asked: Mapping[int, Sequence[float]], unsure: Collection[int]) -> None:
     """One stored answer for each run, and no question that came after it."""
     stored = clerk.world.told(
         "select (r.key ->> 'id')::int, extract(epoch from s.at)::float"
@@ -86,7 +92,8 @@ def _verify_model_calls(clerk: Clerk, asked: Mapping[int, Sequence[float]]) -> N
     )
     assert sorted(ticket for ticket, _ in stored) == sorted(clerk.rows)
     late = {ticket: [at for at in asked[ticket] if at > answered] for ticket, answered in stored}
-    assert {ticket: times for ticket, times in late.items() if times} == {}, "asked about after its answer was stored"
+    repeated = {ticket: times for ticket, times in late.items() if len(times) > (ticket in unsure)}
+    assert not repeated, f"asked about after its answer was stored: {repeated}; {unsure=}"
     assert all(asked[ticket] for ticket, _ in stored)
 
 
