@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, LiteralString, NamedTuple, assert_never
 
@@ -83,6 +84,7 @@ def claim(connection: Connection, by: str) -> Claimed | None:
 
     The actions of a run happen in the order of its decision: each waits until those before it are final.
     """
+    until = time.monotonic() + LEASE
     row = connection.execute(
         "with found as ("
         " select a.id, a.state from wake.action a where"
@@ -113,7 +115,12 @@ def claim(connection: Connection, by: str) -> Claimed | None:
         fence=fences.load(fence) if fence else None,
         later=tuple(fences.load(text) for text in later),
     )
-    return Claimed(pending, kind, run, attempts, Lease(by, attempts), intent is not None, broken)
+    return Claimed(pending, kind, run, attempts, Lease(by, attempts, until), intent is not None, broken)
+
+
+def extend(connection: Connection, action: Claimed) -> None:
+    """Hold the action for another while."""
+    _fence(connection, action, "lease_until = clock_timestamp() + make_interval(secs => %s)", (LEASE,))
 
 
 def record_intent(connection: Connection, action: Claimed, intent: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from agent.action_store import Claimed
 from agent.database import Ledger
 from agent.effects.outcome import Effect, Failed, Outcome, Stale, Succeeded
 from agent.keeping import keep
-from agent.leases import LeaseLostError
+from agent.leases import Grip, LeaseLostError
 from wakestream import fences
 from wakestream.errors import FatalError, TransientError
 from wakestream.failpoint import reach
@@ -76,7 +76,8 @@ class Actions:
                 return outcome
 
     def _bring_about(self, effect: Effect, action: Claimed) -> Outcome:
-        pending = dataclasses.replace(action.pending, compare=lambda: self._present(action))
+        grip = Grip(action.lease, lambda: self._extend(action))
+        pending = dataclasses.replace(action.pending, compare=lambda: self._present(action), hold=grip.check)
         if action.interrupted:
             return effect.settle(pending, lambda intent: self._record(action, intent))
         if action.kind not in COMPARES_ITSELF and (differences := self._present(action).differences):
@@ -111,6 +112,10 @@ class Actions:
     def _record(self, action: Claimed, intent: dict[str, Any]) -> None:
         with self._ledger.transaction("recording an intent") as connection:
             action_store.record_intent(connection, action, intent)
+
+    def _extend(self, action: Claimed) -> None:
+        with self._ledger.transaction("holding an action", durable=False) as connection:
+            action_store.extend(connection, action)
 
     def _finish(self, action: Claimed, outcome: Outcome) -> None:
         delay = backoff.of("effect", action.attempts)

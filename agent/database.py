@@ -14,6 +14,8 @@ from wakestream.errors import FatalError, TransientError, WakeError
 
 Connection = psycopg.Connection[Any]
 
+FROZEN = 15  # seconds that a transaction may stand idle: whoever is frozen in one keeps nobody waiting for longer
+
 _FATAL_CLASSES = {
     "28",  # the role or its password
     "3D",  # no such database
@@ -69,7 +71,7 @@ class Ledger:
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            options = "-c synchronous_commit=off"
+            options = f"-c synchronous_commit=off -c idle_in_transaction_session_timeout={FROZEN}s"
             self._connection = ledger.connect(self._url, name=self._name, options=options)
             self._pipeline.enter_context(self._connection.pipeline())
         return self._connection

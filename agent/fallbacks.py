@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from agent import measures
 from agent.gate import Gate
+from agent.leases import Grip
 from agent.model_client import Answer, ModelClient, ModelRefusedError, Request
 from agent.model_limits import Permit
 from agent.run_store import Run
@@ -36,6 +37,8 @@ class Asking(NamedTuple):
     settings: Mapping[str, Model]
     models: Mapping[str, ModelClient]
     stop: threading.Event
+    grip: Grip
+    """Lets go of a question that is somebody else's by now."""
 
     def ask(self, name: str, run: Run, request: Request) -> Answered:
         """Raises what the last one raised where none answers."""
@@ -45,7 +48,7 @@ class Asking(NamedTuple):
             try:
                 with self.gate.call(run, name, settings) as permit:
                     reach("agent.5.before_model")
-                    answer = self.models[name].ask(request, self.stop)
+                    answer = self.models[name].ask(request, self.stop, self.grip.check)
             except (TransientError, ModelRefusedError) as error:
                 # A former program may name one that the present file no longer leads to.
                 following = settings.fallback

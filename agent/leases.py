@@ -7,6 +7,8 @@ import os
 import secrets
 import socket
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.database import Connection
@@ -27,6 +29,27 @@ class Lease:
     by: str
     """Unique for each claim, so that a worker cannot mistake an old claim of its own for the present one."""
     attempt: int
+    until: float = 0.0
+    """Before this moment of our monotonic clock nobody else can have claimed the work; after it the ledger is asked."""
+
+
+class Grip:
+    """A claim that is looked at right before what cannot be taken back: whoever was frozen may have lost it.
+
+    What no look can rule out is to be frozen between it and the moment in which the request leaves.
+    """
+
+    def __init__(self, lease: Lease, extend: Callable[[], None]) -> None:
+        """`extend` extends the lease in the ledger, or raises `LeaseLostError`."""
+        self._until = lease.until
+        self._extend = extend
+
+    def check(self) -> None:
+        """Return only while the claim surely stands; raises `LeaseLostError`."""
+        while time.monotonic() >= self._until:
+            until = time.monotonic() + LEASE
+            self._extend()
+            self._until = until
 
 
 class Holdings:

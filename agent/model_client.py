@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -90,8 +90,8 @@ class ModelClient:
             max_retries=0,  # ours are counted, wait for what the server says, and end when the process does
         )
 
-    def ask(self, request: Request, stop: threading.Event) -> Answer:
-        """The model's answer, whatever it is worth.
+    def ask(self, request: Request, stop: threading.Event, hold: Callable[[], None] = lambda: None) -> Answer:
+        """The model's answer, whatever it is worth. `hold` raises where it is not ours to ask any more.
 
         Tries again on passing trouble as often as the configuration says. Raises `TransientError` when that was in
         vain or the process ends, `ModelBusyError` when the server says how long to wait, which no worker waits for,
@@ -99,6 +99,7 @@ class ModelClient:
         """
         failures = 0
         while True:
+            hold()
             try:
                 return self._ask(request)
             except ModelBusyError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, NewType
 
@@ -120,12 +121,13 @@ returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::te
 
 def claim(connection: Connection, by: str) -> Run | None:
     """Take the run whose turn it is: a pending one, or one whose worker let its lease run out."""
+    until = time.monotonic() + LEASE
     row = connection.execute(CLAIM, {"by": by, "lease": LEASE}).fetchone()
     if row is None:
         return None
     run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch, handed, again = row
     program, admitted, let_go, waited = rest
-    lease, first = Lease(by, attempts), json_text.load_event(event)
+    lease, first = Lease(by, attempts, until), json_text.load_event(event)
     together = _together(connection, batch) if batch is not None and (batch == run or handed or again) else ()
     origin = (RunId(run), activation, agent, trigger, source, depth, first, lease, begun)
     made = Run(*origin, program=program, admitted=admitted, let_go=let_go, waited=waited, together=together)
@@ -175,6 +177,11 @@ def store_step(connection: Connection, run: Run, step: Step) -> None:
             *(step.tokens_in, step.tokens_out, step.ms),
         ),
     )
+
+
+def extend(connection: Connection, run: Run) -> None:
+    """Hold the run for another while."""
+    fence(connection, run, "lease_until = clock_timestamp() + make_interval(secs => %s)", (LEASE,))
 
 
 def give_place(connection: Connection, run: Run, permit: Permit) -> None:

@@ -27,6 +27,7 @@ from agent.database import Ledger
 from agent.fallbacks import Asking
 from agent.gate import Gate
 from agent.keeping import keep
+from agent.leases import Grip
 from agent.lookups import Lookups
 from agent.model_client import Answer, ModelClient
 from agent.programs import Programs
@@ -253,7 +254,7 @@ class Runs:
     def _ask(self, agent: CompiledAgent, run: Run, talk: Talk, number: int) -> Said:
         """One answer, stored before anything is made of it."""
         request = talk.request
-        answer, permit, failed = self._asking.ask(agent.settings.model, run, request)
+        answer, permit, failed = self._asking(run).ask(agent.settings.model, run, request)
         reach("agent.5.after_model")
         said = Said(answer.content, answer.calls)
         wrong = _what_is_wrong(talk, said, answer)
@@ -271,9 +272,13 @@ class Runs:
             raise DecidedAgainstError(failure)
         return said
 
-    @property
-    def _asking(self) -> Asking:
-        return Asking(self._gate, self._program.config.models, self._models, self._stop)
+    def _asking(self, run: Run) -> Asking:
+        grip = Grip(run.lease, lambda: self._extend(run))
+        return Asking(self._gate, self._program.config.models, self._models, self._stop, grip)
+
+    def _extend(self, run: Run) -> None:
+        with self._ledger.transaction("holding a run", durable=False) as connection:
+            run_store.extend(connection, run)
 
     def _store(self, run: Run, step: Step, failure: str | None = None) -> None:
         def write() -> None:

@@ -69,6 +69,7 @@ class McpEffect:
         now = time.time()
         record({"sent_at": now})
         reach("agent.6.before_tool")
+        action.hold()
         meta = {KEY_META: action.id, CAUSE_META: marks.sign_relay(self._mark_key, action.cause, now)}
         try:
             answer = mcp_client.call(server, plan.tool, plan.arguments, timeout_s=plan.timeout_s, meta=meta)

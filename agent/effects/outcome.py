@@ -67,6 +67,8 @@ class Pending:
     """The same of the actions of its run that come after it."""
     compare: Callable[[], Present] | None = None
     """Asks the context store whether the fence still holds, for what the effect cannot compare itself."""
+    hold: Callable[[], None] = lambda: None
+    """Raises where another worker may hold the action by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,8 @@ class Effect(Protocol):
     def execute(self, action: Pending, record: Recorder) -> Outcome:
         """Bring it about; called by the worker that holds the action.
 
-        Call `record` before anything can happen that a crash would leave in doubt. Raise nothing but what `record`
-        raises.
+        Call `record` before anything can happen that a crash would leave in doubt, and `action.hold` right before
+        what nobody else can keep a frozen worker from. Raise nothing but what these two raise.
         """
         ...
 

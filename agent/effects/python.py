@@ -65,6 +65,7 @@ class PythonEffect:
             return TryAgain(f"an earlier call of {plan.call} still runs")
         record({"called_at": time.time()})
         reach("agent.6.before_call")
+        action.hold()
         outcomes: list[Outcome] = []
         context = self._context(action)
         thread = threading.Thread(

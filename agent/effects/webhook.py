@@ -71,6 +71,7 @@ class WebhookEffect:
         now = self._now()
         record({"sent_at": now})
         reach("agent.6.before_send")
+        action.hold()
         try:
             with requests.post(
                 plan.url,

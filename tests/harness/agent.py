@@ -142,11 +142,12 @@ class World:
 class WakeProcess:
     """One process of `wake` in a world, started as often as a test likes; ends with the `with` block."""
 
-    def __init__(self, world: World, *arguments: str) -> None:
+    def __init__(self, world: World, *arguments: str, name: str | None = None) -> None:
+        """`name` keeps apart the logs and failpoints of several with the same command."""
         self._world = world
         self._arguments = arguments
-        self._log = world.directory / f"{arguments[0]}.log"
-        self._points = world.directory / "failpoints" / arguments[0]
+        self._log = world.directory / f"{name or arguments[0]}.log"
+        self._points = world.directory / "failpoints" / (name or arguments[0])
         self._points.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = False
@@ -200,6 +201,14 @@ class WakeProcess:
         self._ended = True
         self._known().kill()
         assert self._known().wait(60) == -signal.SIGKILL
+
+    def freeze(self) -> None:
+        """SIGSTOP: its connections stay open and nothing moves."""
+        self._known().send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        self._known().send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """SIGTERM, and what became of it."""

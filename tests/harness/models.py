@@ -36,10 +36,10 @@ Rule = Callable[[Call], Reaction]
 class RuledModel:
     """Answers each question by a rule over the row it is about; a context manager that serves until it is left."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, *, port: int = 0) -> None:
         self.rule = rule
         self.calls: list[Call] = []
-        self._server = ScriptedModel(self._react)
+        self._server = ScriptedModel(self._react, port=port)
         self._open = threading.Event()
         self._open.set()
         self._waiting = Counter[int]()

@@ -18,7 +18,7 @@ from mcp.server.mcpserver import Context, MCPServer
 
 from localstack.home import free_port
 from tests.harness.stack import REPOSITORY
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, listens
 
 
 def command(log: Path) -> list[str]:
@@ -39,18 +39,11 @@ def served(log: Path) -> Generator[str]:
     with (log.parent / "tools.log").open("ab") as output:
         process = subprocess.Popen([*command(log), str(port)], cwd=REPOSITORY, stdout=output, stderr=output)
     try:
-        eventually(lambda: _listens(port), "the MCP server listens")
+        eventually(lambda: listens(port), "the MCP server listens")
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _listens(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _server(log: Path) -> MCPServer[Any]:

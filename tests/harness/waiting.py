@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -29,3 +30,9 @@ def eventually(probe: Callable[[], T | None], what: str, *, within: float = PATI
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:.0f} s: {what}; last seen: {seen!r}")
         time.sleep(INTERVAL)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens at this port of the machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from agent import leases
-from agent.leases import Holdings
+from agent.leases import Grip, Holdings, Lease, LeaseLostError
 from tests.unit.agent.airline import disruption
 from tests.unit.agent.conftest import World
 
@@ -43,3 +47,27 @@ def test_nothing_is_left_held(world: World) -> None:
     world.feed(disruption())
     world.work()
     assert world.holdings.held() == []
+
+
+def test_a_claim_whose_time_is_not_over_surely_stands() -> None:
+    asked: list[str] = []
+    Grip(Lease("a", 1, time.monotonic() + 60), lambda: asked.append("ledger")).check()
+    assert asked == []
+
+
+def test_one_whose_time_is_over_is_asked_for_and_extended() -> None:
+    asked: list[str] = []
+    grip = Grip(Lease("a", 1), lambda: asked.append("ledger"))
+    grip.check()
+    grip.check()
+    assert asked == ["ledger"]
+
+
+def test_one_that_another_has_taken_over_does_not_stand() -> None:
+    def lost() -> None:
+        raise LeaseLostError("it is another worker's")
+
+    grip = Grip(Lease("a", 1), lost)
+    for _ in range(2):
+        with pytest.raises(LeaseLostError):
+            grip.check()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,76 +12,22 @@ import msgspec
 import psycopg
 import pytest
 
-from agent.effects.outcome import MOVED, Again, Outcome, Pending, Stale, Succeeded
-from agent.effects.sql import SqlEffect, SqlPlan
+from agent.effects.outcome import MOVED, Stale, Succeeded
+from agent.effects.sql import SqlEffect
 from tests.unit.agent.conftest import Databases
-from wakestream.events import Cause
-from wakestream.fences import Fence, FencedRow, Present
-
-KEY = b"k" * 32
-FLIGHTS, BOOKINGS = 40, 500
-
-DDL = """
-drop schema if exists race cascade;
-create schema race;
-create table race.flight (id int primary key, status text not null, fare numeric(10,2) not null, at timestamptz);
-create table race.booking (id int primary key, flight_id int not null, status text not null, note text);
-create table race.witness (booking int, flight int, flight_status text, fare text, booking_status text);
-create function race.witness() returns trigger language plpgsql as $$
-declare seen race.flight;
-begin
-  perform count(*) from generate_series(1, 8000);
-  select * into seen from race.flight where id = old.flight_id;
-  insert into race.witness values (old.id, seen.id, seen.status, seen.fare::text, old.status);
-  return new;
-end $$;
-create trigger witness before update of flight_id on race.booking for each row execute function race.witness();
-"""
+from tests.unit.agent.race import KEY, booking, fence, flight, made_source, pending
+from wakestream.fences import Fence, Present
 
 
 @pytest.fixture
 def source(databases: Databases) -> Generator[psycopg.Connection[Any]]:
-    with psycopg.connect(databases.ops, autocommit=True) as connection:
-        connection.execute(DDL.encode())
-        connection.execute("insert into race.flight select n, 'delayed', 100, now() from generate_series(1, 40) n")
-        connection.execute(
-            "insert into race.booking select n, n % 40 + 1, 'confirmed', null from generate_series(1, 500) n"
-        )
+    with made_source(databases.ops) as connection:
         yield connection
-        connection.execute("drop schema race cascade")
 
 
 @pytest.fixture
 def effect(databases: Databases) -> SqlEffect:
     return SqlEffect({"ops": databases.ops}, KEY, lambda _: False, {"airline": databases.ops})
-
-
-def identifier(source: psycopg.Connection[Any]) -> str:
-    row = source.execute("select system_identifier::text from pg_control_system()").fetchone()
-    assert row
-    return row[0]
-
-
-def fence(source: psycopg.Connection[Any], *rows: FencedRow) -> Fence:
-    return Fence("airline", identifier(source), 1, 1, list(rows))
-
-
-def flight(number: int, **values: Any) -> FencedRow:
-    return FencedRow("race.flight", {"id": number}, f"race.flight/{number}", values)
-
-
-def booking(number: int, **values: Any) -> FencedRow:
-    return FencedRow("race.booking", {"id": number}, f"race.booking/{number}", values)
-
-
-MOVE = "update race.booking set flight_id = :to where id = :id"
-
-
-def pending(made: Fence, number: int = 1, *, statement: str = MOVE, **more: Any) -> Pending:
-    values = {name: value for name, value in {"to": 40, "id": number}.items() if f":{name}" in statement}
-    plan = SqlPlan(connection="ops", statement=statement, values=values, text="", timeout_s=5.0, rows=1)
-    cause = Cause(f"a/{number}", "a", "t", (f"booking/{number}",), 1)
-    return Pending(f"a/{number}", "move", msgspec.structs.asdict(plan), cause, None, made, **more)
 
 
 def nothing(_: dict[str, Any]) -> None:
@@ -232,53 +176,3 @@ def test_timestamps_are_compared_as_events_have_them(effect: SqlEffect, source: 
     source.execute("update race.flight set at = '2026-11-22 15:00+01' where id = 2")
     seen = "2026-11-22T14:00:00+00:00"
     assert isinstance(effect.execute(pending(fence(source, flight(2, at=seen))), nothing), Succeeded)
-
-
-def test_a_race_of_500_executions_and_changes(
-    effect: SqlEffect, source: psycopg.Connection[Any], databases: Databases
-) -> None:
-    """What the database itself saw while each statement ran is what its decision had seen."""
-    made = {
-        number: fence(
-            source,
-            booking(number, flight_id=number % 40 + 1, status="confirmed"),
-            flight(number % 40 + 1, status="delayed", fare=100),
-        )
-        for number in range(1, BOOKINGS + 1)
-    }
-    over = threading.Event()
-
-    def change(seed: int) -> None:
-        dice = random.Random(seed)
-        with psycopg.connect(databases.ops, autocommit=True) as connection:
-            while not over.is_set():
-                number = dice.randint(1, FLIGHTS)
-                connection.execute(
-                    "update race.flight set status = %s where id = %s",
-                    (dice.choice(["delayed", "delayed", "cancelled"]), number),
-                )
-                connection.execute(
-                    "update race.flight set fare = %s where id = %s", (dice.choice([100, 100, 130]), number)
-                )
-                connection.execute(
-                    "update race.booking set status = %s where id = %s",
-                    (dice.choice(["confirmed", "cancelled"]), dice.randint(1, BOOKINGS)),
-                )
-
-    def act(number: int) -> Outcome:
-        while isinstance(outcome := effect.execute(pending(made[number], number), nothing), Again):
-            pass
-        return outcome
-
-    with ThreadPoolExecutor(7) as pool:
-        changing = [pool.submit(change, seed) for seed in range(3)]
-        outcomes = dict(zip(made, pool.map(act, made), strict=True))
-        over.set()
-        for each in changing:
-            each.result()
-    done = {number for number, outcome in outcomes.items() if isinstance(outcome, Succeeded)}
-    assert all(isinstance(outcome, Succeeded | Stale) for outcome in outcomes.values()), outcomes
-    assert 20 < len(done) < BOOKINGS - 20, "the race was no race"
-    witnessed = source.execute("select booking, flight_status, fare, booking_status from race.witness").fetchall()
-    assert sorted(number for number, *_ in witnessed) == sorted(done)
-    assert {tuple(seen) for _, *seen in witnessed} == {("delayed", "100.00", "confirmed")}
