@@ -25,7 +25,7 @@ class Written(NamedTuple):
 
 def write(connection: Connection, batch: Batch, owned: Mapping[Place, Owned], program: Program) -> Written:
     """Write a batch with its positions, which the caller's transaction makes one."""
-    positions.move(connection, batch.moved, owned)
+    moving = positions.move(connection, batch.moved, owned)
     insert(connection, batch.activations)
     _end(connection, batch.endings)
     wait_store.write(connection, batch.waits)
@@ -39,6 +39,7 @@ def write(connection: Connection, batch: Batch, owned: Mapping[Place, Owned], pr
     write_counts(connection, batch.counts)
     if batch.letters:
         connection.execute("select pg_notify('wake_letter', '')")
+    positions.require_ours(moving)
     return written
 
 

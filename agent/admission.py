@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from agent import json_text, notices
 from agent.activations import Firing
-from agent.database import Connection
+from agent.database import Connection, Cursor
 from agent.triggers import Images
 from agent.waits import Key
 from wakestream import states, topics
@@ -53,11 +53,9 @@ class NewRun(NamedTuple):
 
 def admit(connection: Connection, firings: Sequence[Firing]) -> list[Admitted]:
     """Decide on each firing, in order."""
-    known = _Known(
-        paused=_paused(connection, {each.trigger.name for each in firings}),
-        opened=_opened(connection, firings),
-        broken=_broken(connection, firings),
-    )
+    names = sorted({each.trigger.name for each in firings})
+    paused, broken = _ask_paused(connection, names), _ask_broken(connection, names)  # they travel with what follows
+    known = _Known(opened=_opened(connection, firings), paused=_paused(paused), broken=_broken(broken))
     admitted = [_decide(firing, known) for firing in firings]
     _trip(connection, known)
     return admitted
@@ -121,11 +119,14 @@ def _grouped(firing: Firing, batch: Together) -> Admitted:
             return Admitted(firing, "suppressed", f"`batch.by` cannot be worked out: {message}")
 
 
-def _paused(connection: Connection, triggers: set[str]) -> dict[str, str]:
-    rows = connection.execute(
-        "select trigger, who, reason from wake.paused_trigger where trigger = any(%s)", (sorted(triggers),)
-    ).fetchall()
-    return {trigger: f"paused by {who}: {reason}" for trigger, who, reason in rows}
+def _ask_paused(connection: Connection, triggers: list[str]) -> Cursor:
+    return connection.execute(
+        "select trigger, who, reason from wake.paused_trigger where trigger = any(%s)", (triggers,)
+    )
+
+
+def _paused(asked: Cursor) -> dict[str, str]:
+    return {trigger: f"paused by {who}: {reason}" for trigger, who, reason in asked.fetchall()}
 
 
 def _opened(connection: Connection, firings: Sequence[Firing]) -> defaultdict[Key, list[datetime]]:
@@ -153,12 +154,14 @@ def _back(trigger: CompiledTrigger) -> float:
     return max(trigger.settings.cooldown or 0.0, trigger.breaker.within if trigger.breaker else 0.0)
 
 
-def _broken(connection: Connection, firings: Sequence[Firing]) -> dict[Key, str]:
-    rows = connection.execute(
-        "select trigger, subject, reason from wake.open_breaker where trigger = any(%s)",
-        (sorted({each.trigger.name for each in firings}),),
-    ).fetchall()
-    return {(trigger, subject): reason for trigger, subject, reason in rows}
+def _ask_broken(connection: Connection, triggers: list[str]) -> Cursor:
+    return connection.execute(
+        "select trigger, subject, reason from wake.open_breaker where trigger = any(%s)", (triggers,)
+    )
+
+
+def _broken(asked: Cursor) -> dict[Key, str]:
+    return {(trigger, subject): reason for trigger, subject, reason in asked.fetchall()}
 
 
 def _trip(connection: Connection, known: _Known) -> None:

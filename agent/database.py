@@ -13,6 +13,7 @@ from wakestream import ledger
 from wakestream.errors import FatalError, TransientError, WakeError
 
 Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
 
 FROZEN = 15  # seconds that a transaction may stand idle: whoever is frozen in one keeps nobody waiting for longer
 

@@ -12,7 +12,7 @@ from agent.gate import Gate
 from agent.leases import Grip
 from agent.model_client import Answer, ModelClient, ModelRefusedError, Request
 from agent.model_limits import Permit
-from agent.run_store import Run
+from agent.run_store import Run, Step
 from wakestream.config.models import Model
 from wakestream.errors import TransientError
 from wakestream.failpoint import reach
@@ -40,13 +40,13 @@ class Asking(NamedTuple):
     grip: Grip
     """Lets go of a question that is somebody else's by now."""
 
-    def ask(self, name: str, run: Run, request: Request) -> Answered:
-        """Raises what the last one raised where none answers."""
+    def ask(self, name: str, run: Run, request: Request, prompt: Step | None) -> Answered:
+        """Raises what the last one raised where none answers. `prompt` is the run's step where it is not stored yet."""
         failed = dict[str, str]()
         while True:
             settings = self.settings[name]
             try:
-                with self.gate.call(run, name, settings) as permit:
+                with self.gate.call(run, name, settings, None if failed else prompt) as permit:
                     reach("agent.5.before_model")
                     answer = self.models[name].ask(request, self.stop, self.grip.check)
             except (TransientError, ModelRefusedError) as error:

@@ -13,7 +13,7 @@ from agent.budgets import Held
 from agent.database import Connection, Ledger
 from agent.model_client import ModelBusyError
 from agent.model_limits import Permit
-from agent.run_store import Run
+from agent.run_store import Run, Step
 from wakestream.config.budgets import Over
 from wakestream.config.models import Model
 from wakestream.errors import WakeError
@@ -50,9 +50,14 @@ class Gate:
         return run
 
     @contextlib.contextmanager
-    def call(self, run: Run, name: str, settings: Model) -> Generator[Permit]:
-        """Ask the model within this, and store the answer with the permit; raises `HeldBackError`."""
+    def call(self, run: Run, name: str, settings: Model, first: Step | None = None) -> Generator[Permit]:
+        """Ask the model within this, and store the answer with the permit; raises `HeldBackError`.
+
+        `first` is a step that is stored before, in the same transaction: what is about to be asked.
+        """
         with self._ledger.transaction("asking whether a model may be asked", durable=False) as connection:
+            if first is not None:
+                run_store.store_step(connection, run, first)
             held = None if run.let_go else budgets.spent(connection, run.charges)
             answer = held or model_limits.enter(connection, run.id, run.lease, name, settings)
             if isinstance(answer, Held):

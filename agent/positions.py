@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-import psycopg
-
-from agent.database import Connection
+from agent.database import Connection, Cursor
 from wakestream.errors import TakenOverError
 
 Place = tuple[str, int]
@@ -72,23 +70,30 @@ def resume(connection: Connection, owned: Mapping[Place, Owned]) -> dict[Place, 
     return found
 
 
-def move(connection: Connection, moved: Mapping[Place, Moved], owned: Mapping[Place, Owned]) -> None:
-    """Move partitions in the transaction that writes what came of their events.
+Moving = list[tuple[Place, Cursor]]
+"""Partitions that are moved, each with the answer that says whether it still was ours."""
 
-    Raises `TakenOverError` when another agent took one over: then nothing of the batch may be written.
-    """
-    asked: list[tuple[Place, psycopg.Cursor[Any]]] = []
-    for (topic, partition), to in sorted(moved.items()):
-        log, offset, seq = to.rank
-        done = connection.execute(
-            'update wake.partition_position set log = %s, "offset" = %s, seq = %s, kafka_offset = %s,'
-            " clock = greatest(%s, clock), updated_at = clock_timestamp()"
-            " where topic = %s and partition = %s and epoch = %s returning epoch",
-            (log, offset, seq, to.kafka_offset, to.clock, topic, partition, owned[topic, partition].epoch),
+
+def move(connection: Connection, moved: Mapping[Place, Moved], owned: Mapping[Place, Owned]) -> Moving:
+    """Move partitions in the transaction that writes what came of their events; give the answer to `require_ours`."""
+    return [
+        (
+            place,
+            connection.execute(
+                'update wake.partition_position set log = %s, "offset" = %s, seq = %s, kafka_offset = %s,'
+                " clock = greatest(%s, clock), updated_at = clock_timestamp()"
+                " where topic = %s and partition = %s and epoch = %s returning epoch",
+                (*to.rank, to.kafka_offset, to.clock, *place, owned[place].epoch),
+            ),
         )
-        asked.append(((topic, partition), done))
-    for place, done in asked:
-        if done.fetchone() is None:
+        for place, to in sorted(moved.items())
+    ]
+
+
+def require_ours(moving: Moving) -> None:
+    """Before the commit: raises `TakenOverError` when another agent took one over; then nothing may be written."""
+    for place, asked in moving:
+        if asked.fetchone() is None:
             raise _taken(*place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import threading
@@ -63,6 +64,8 @@ class _Question:
     offered: dict[str, Offer]
     values: dict[str, Any]
     foreign: Untrusted
+    unstored: Step | None = None
+    """The prompt's step, which is stored right before the first question."""
 
     def talk(self, agent: CompiledAgent) -> Talk:
         """What is said about it, from its beginning."""
@@ -156,8 +159,7 @@ class Runs:
             asked = {"messages": messages, "schema": schema, "model": agent.settings.model}
             left_out = {"cut": cut} if cut else {}
             step = Step("prompt", {**asked, "hashes": self._hashes(agent, asked), **left_out})
-            with self._ledger.transaction("storing a prompt", durable=False) as connection:
-                run_store.store_step(connection, run, step)
+            question = dataclasses.replace(question, unstored=step)
         return question
 
     def _hashes(self, agent: CompiledAgent, asked: Mapping[str, Any]) -> dict[str, str]:
@@ -211,7 +213,8 @@ class Runs:
         while True:
             number += 1
             stored = steps.get(f"model:{number}")
-            said = self._ask(agent, run, talk, number) if stored is None else Said.of(stored.response)
+            prompt = question.unstored if number == 1 else None
+            said = self._ask(agent, run, talk, number, prompt) if stored is None else Said.of(stored.response)
             try:
                 decision = talk.read(said)
             except AnswerError as error:
@@ -251,10 +254,10 @@ class Runs:
         text, left_out = prompt_budget.fit_rows(agent.settings.prompt_tokens, before, rows)
         return f"{text} and {left_out} more, for which there is no room" if left_out else text
 
-    def _ask(self, agent: CompiledAgent, run: Run, talk: Talk, number: int) -> Said:
+    def _ask(self, agent: CompiledAgent, run: Run, talk: Talk, number: int, prompt: Step | None) -> Said:
         """One answer, stored before anything is made of it."""
         request = talk.request
-        answer, permit, failed = self._asking(run).ask(agent.settings.model, run, request)
+        answer, permit, failed = self._asking(run).ask(agent.settings.model, run, request, prompt)
         reach("agent.5.after_model")
         said = Said(answer.content, answer.calls)
         wrong = _what_is_wrong(talk, said, answer)
