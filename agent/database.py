@@ -15,7 +15,7 @@ from wakestream.errors import FatalError, TransientError, WakeError
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
-FROZEN = 15  # seconds that a transaction may stand idle: whoever is frozen in one keeps nobody waiting for longer
+LONGEST = 20  # seconds of a transaction: whoever is frozen in one keeps nobody waiting for longer
 
 _FATAL_CLASSES = {
     "28",  # the role or its password
@@ -38,7 +38,7 @@ class Ledger:
 
     It is in pipeline mode: a statement is sent at once and waited for only where its rows are fetched, and BEGIN and
     COMMIT travel with what stands beside them. So what a statement has touched is asked by `returning`; `rowcount` is
-    not known yet.
+    not known yet. To the server a session in a pipeline is never idle: what ends a frozen one is `transaction_timeout`.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -72,7 +72,7 @@ class Ledger:
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            options = f"-c synchronous_commit=off -c idle_in_transaction_session_timeout={FROZEN}s"
+            options = f"-c synchronous_commit=off -c transaction_timeout={LONGEST}s"
             self._connection = ledger.connect(self._url, name=self._name, options=options)
             self._pipeline.enter_context(self._connection.pipeline())
         return self._connection

@@ -51,7 +51,7 @@ COMMANDS: dict[str, Lazy] = {
     "entity": Lazy("cli.entity:app", "Entities: show a document as the agent would see it.", OPERATE),
     "triggers": Lazy("cli.triggers:app", "Triggers: list, pause, resume, release what a breaker held.", OPERATE),
     "runs": Lazy("cli.runs:app", "Runs of agents: list, show, retry.", OPERATE),
-    "actions": Lazy("cli.actions:app", "Actions: list, show, approve, reject, retry.", OPERATE),
+    "actions": Lazy("cli.actions:app", "Actions: list, show, approve, edit, reject, retry, undo.", OPERATE),
     "letters": Lazy("cli.letters:app", "Dead letters: list, show, retry, discard.", OPERATE),
     "why": Lazy("cli.why:why", "What a change or a key led to, and why nothing more.", OPERATE),
     "operator": Lazy("cli.operators:app", "People and their tokens: add, list, revoke.", OPERATE),

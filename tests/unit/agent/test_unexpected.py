@@ -40,7 +40,8 @@ def test_a_run_is_tried_again_then_parked(
     assert "test_unexpected.py" in error
     assert "in fail: raise KeyError" in error
     assert SECRET not in error
-    assert world.rows("select count(*) from wake.run_step where step = 'lookup:seats'") == [(2,)], "what was known is kept"
+    known = world.rows("select count(*) from wake.run_step where step = 'lookup:seats'")
+    assert known == [(2,)], "what was known is kept"
 
 
 def test_what_is_fatal_stays_fatal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
