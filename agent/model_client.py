@@ -130,8 +130,9 @@ class ModelClient:
                 messages=cast("Any", request.messages),
                 temperature=settings.temperature,
                 max_tokens=settings.max_tokens,
-                response_format=cast("Any", {"type": "json_schema", "json_schema": schema}),
                 tools=cast("Any", request.tools) if request.tools else openai.omit,
+                # As it is: given as the parameter, the SDK would walk through the schema by its types.
+                extra_body={"response_format": {"type": "json_schema", "json_schema": schema}},
             )
         except openai.OpenAIError as error:
             raise convert(error) from error

@@ -119,6 +119,21 @@ returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::te
 """What has waited for a budget or a model comes first: its turn was before."""
 
 
+STORE_STEP: LiteralString = """
+with held as (
+    update wake.run set tokens_in = tokens_in + %(tokens_in)s, tokens_out = tokens_out + %(tokens_out)s,
+        cost = cost + %(cost)s, model_ms = model_ms + %(model_ms)s, model = coalesce(%(model)s, model),
+        config_digest = coalesce(%(program)s, config_digest), calling = null
+    where id = %(run)s and state = 'running' and lease_by = %(by)s and attempts = %(attempt)s returning id
+), stored as (
+    insert into wake.run_step (run, step, request, response, error, tokens_in, tokens_out, ms)
+    select id, %(step)s, %(request)s::jsonb, %(response)s::jsonb, %(error)s, %(tokens_in)s, %(tokens_out)s, %(ms)s
+    from held on conflict do nothing
+)
+select id from held
+"""
+
+
 def claim(connection: Connection, by: str) -> Run | None:
     """Take the run whose turn it is: a pending one, or one whose worker let its lease run out."""
     until = time.monotonic() + LEASE
@@ -159,24 +174,21 @@ def steps(connection: Connection, run: Run) -> dict[str, Step]:
 
 def store_step(connection: Connection, run: Run, step: Step) -> None:
     """Store a step, and on the run and its budgets what it took."""
-    fence(
-        connection,
-        run,
-        "tokens_in = tokens_in + %s, tokens_out = tokens_out + %s, cost = cost + %s, model_ms = model_ms + %s,"
-        " model = coalesce(%s, model), config_digest = coalesce(%s, config_digest), calling = null",
-        (step.tokens_in, step.tokens_out, step.cost, step.ms if step.model else 0.0, step.model, run.program),
+    held = connection.execute(
+        STORE_STEP,
+        {
+            **{"run": run.id, "by": run.lease.by, "attempt": run.lease.attempt, "program": run.program},
+            **{"step": step.name, "error": step.error, "model": step.model, "ms": step.ms, "cost": step.cost},
+            **{"request": json_text.storable(step.request), "response": json_text.storable(step.response)},
+            **{"tokens_in": step.tokens_in, "tokens_out": step.tokens_out},
+            "model_ms": step.ms if step.model else 0.0,
+        },
     )
+    if held.fetchone() is None:
+        raise _lost(run)
     if step.permit.place:
         model_limits.leave(connection, step.permit.place)
     budgets.add(connection, run.charges + step.permit.charges, step.tokens_in + step.tokens_out, step.cost)
-    connection.execute(
-        "insert into wake.run_step (run, step, request, response, error, tokens_in, tokens_out, ms)"
-        " values (%s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s) on conflict do nothing",
-        (
-            *(run.id, step.name, json_text.storable(step.request), json_text.storable(step.response), step.error),
-            *(step.tokens_in, step.tokens_out, step.ms),
-        ),
-    )
 
 
 def extend(connection: Connection, run: Run) -> None:
@@ -191,9 +203,13 @@ def give_place(connection: Connection, run: Run, permit: Permit) -> None:
         model_limits.leave(connection, permit.place)
 
 
-def decide(connection: Connection, run: Run, decision: dict[str, Any], digest: str) -> None:
-    """The model has decided; the run is over when its actions are."""
-    assignments = "decision = %s::jsonb, config_digest = %s, error = null, lease_by = null, lease_until = null"
+def decide(connection: Connection, run: Run, decision: dict[str, Any], digest: str, *, over: bool) -> None:
+    """The model has decided; the run is over when its actions are, or at once."""
+    assignments: LiteralString = (
+        "decision = %s::jsonb, config_digest = %s, error = null, lease_by = null, lease_until = null"
+    )
+    if over:
+        assignments += ", state = 'succeeded', finished_at = clock_timestamp()"
     fence(connection, run, assignments, (json_text.storable(decision), digest))
     _activation_done(connection, run)
 
@@ -283,7 +299,11 @@ def fence(connection: Connection, run: Run, assignments: LiteralString, values: 
         (*values, run.id, run.lease.by, run.lease.attempt),
     )
     if done.fetchone() is None:
-        raise LeaseLostError(f"run {run.id} is not this worker's any more")
+        raise _lost(run)
+
+
+def _lost(run: Run) -> LeaseLostError:
+    return LeaseLostError(f"run {run.id} is not this worker's any more")
 
 
 def _end(connection: Connection, run: Run, state: states.RunState, reason: str) -> None:

@@ -308,9 +308,10 @@ class Runs:
 
         def write() -> None:
             with self._ledger.transaction("proposing actions") as connection:
-                run_store.decide(connection, run, said, self._program.digest)
-                action_store.propose(connection, run, actions)
-                run_store.settle(connection, run.id)
+                run_store.decide(connection, run, said, self._program.digest, over=not actions)
+                if actions:
+                    action_store.propose(connection, run, actions)
+                    run_store.settle(connection, run.id)
 
         keep(write, self._stop)
         reach("agent.6.after_propose")

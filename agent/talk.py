@@ -56,6 +56,9 @@ class Talk:
         """Model calls that are left; a repair is none."""
         self._native = native
         self._repair: list[Message] = []
+        self._request: Request | None = None
+        self._last: tuple[Said, Decision | AnswerError] | None = None
+        """What was read last, which is asked for twice: for what is stored of it, and for what follows."""
         self.new: list[Message] = []
         """What the next request holds that the one before did not."""
 
@@ -67,6 +70,10 @@ class Talk:
     @property
     def request(self) -> Request:
         """What is asked next; in the last one the model can only decide."""
+        self._request = self._request or self._next()
+        return self._request
+
+    def _next(self) -> Request:
         may_ask = self._left > 1
         schema = answers.schema(self._offered, self._asks if may_ask and not self._native else None)
         tools = questions.tools(self._asks) if may_ask and self._native else []
@@ -74,14 +81,25 @@ class Talk:
 
     def read(self, said: Said) -> Decision:
         """The decision, or what is asked before it. Raises `AnswerError` with everything that is wrong."""
+        if self._last is None or self._last[0] is not said:
+            self._last = said, self._outcome(said)
+        if isinstance(self._last[1], AnswerError):
+            raise self._last[1]
+        return self._last[1]
+
+    def _outcome(self, said: Said) -> Decision | AnswerError:
         request = self.request
         if said.calls and request.tools:
             return Decision("", [], [self._called(call) for call in said.calls])
-        return answers.read(said.content, self._offered, request.answer_schema)
+        try:
+            return answers.read(said.content, self._offered, request.answer_schema)
+        except AnswerError as error:
+            return error
 
     def refuse(self, said: Said, error: AnswerError) -> None:
         """It does not fit: say what is wrong, once; a second failure is forgotten and asked as if it were the first."""
         self._repair = [] if self._repair else prompts.repair(said.content, error.problems)
+        self._request = None
         self.new = self._repair
 
     def answer(self, said: Said, asked: list[Ask], told: list[str]) -> None:
@@ -100,6 +118,7 @@ class Talk:
             self.new = [{"role": "assistant", "content": said.content}, prompts.told(asked, told, last=self._left == 2)]
         self._messages += self.new
         self._repair = []
+        self._request = None
         self._left -= 1
 
     def _called(self, call: ToolCall) -> Ask:
