@@ -55,8 +55,8 @@ class Ledger:
         `durable=False` is for what a crash of the ledger may take back without harm.
         """
         with self._lock:
-            connection = self._open()
             try:
+                connection = self._open()
                 with _ended(connection):
                     if durable:
                         connection.execute("set local synchronous_commit = on")

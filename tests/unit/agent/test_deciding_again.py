@@ -300,3 +300,36 @@ def test_whoever_dies_over_it_is_followed(overtaken: World, monkeypatch: pytest.
     overtaken.work()
     assert [state for _, state in runs(overtaken)] == ["succeeded", "succeeded"]
     assert overtaken.rows("select count(*) from wake.run_step where step = 'present'") == [(1,)]
+
+
+def test_of_a_batch_each_event_is_looked_at_again_and_none_is_done_twice(make_world: MakeWorld) -> None:
+    bind = "    bind: {customer: after.customer_id}\n"
+    world = mirrored(
+        make_world(
+            ("    fire: enter\n", "    fire: enter\n    batch: {by: after.flight_id, at_most: 2, within: 2s}\n"),
+            (bind, f"{bind}    choose: {{booking: {{from: batch, key: id}}}}\n    on_stale: decide_again\n"),
+            ("actions: [rebook, notify]", "actions: [notify]"),
+        )
+    )
+    columns = "7, 3, 'confirmed', 'hash:1', null"
+    change(world, f"insert into airline__public.booking values (1, {columns}), (2, {columns})")
+    notify = [("notify", {"booking": number, "text": "t"}) for number in (1, 2)]
+    world.model.script = lambda _: decision(*notify)
+    world.feed(disruption(1), disruption(2))
+    assert world.worker.work(world.stop)
+    assert world.worker.work(world.stop)
+    change(world, CANCELLED)
+    world.model.script = lambda _: decision(notify[1])
+    world.work()
+    assert [seen.body["booking"] for seen in world.receiver.seen] == [1, 2]
+    (_, (again, state)) = runs(world)
+    assert state == "succeeded"
+    ((events, done),) = world.rows(
+        "select response -> 'events', response -> 'done' from wake.run_step where run = %s and step = 'present'", again
+    )
+    assert [each["data"]["after"]["flight"]["status"] for each in events] == ["cancelled", "cancelled"]
+    assert [(name, chosen["booking"]["id"]) for name, chosen in done] == [("notify", 1)]
+    schema = world.model.seen[-1].body["response_format"]["json_schema"]["schema"]
+    assert '{"booking": {"enum": [2]}' in json.dumps(schema)
+    with world.ledger() as connection:
+        connection.execute("drop table airline__public.flight, airline__public.booking")
