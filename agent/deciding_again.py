@@ -52,6 +52,8 @@ def begin(connection: Connection, action: str, differences: Sequence[str], wal: 
     Called in the transaction in which the action becomes `stale`, before that. `wal` is a place in the source's log at
     which the differences are surely in it; None where the context store has told them.
     """
+    # First the action, then its run: as everybody does who ends one.
+    connection.execute("select 1 from wake.action where id = %s for update", (action,))
     row = connection.execute(
         "select r.id, a.id, a.again::text from wake.action c join wake.run r on r.id = c.run"
         " join wake.activation a on a.id = r.activation where c.id = %s for update of r",
