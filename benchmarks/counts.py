@@ -42,6 +42,10 @@ class Counts:
     """Documents that show one row."""
     activations: int
     """Changes that each wake the agent, while it is away."""
+    spread: tuple[int, ...]
+    """How many sources, and how many consumers share them, in turn; the first is one."""
+    spread_rows: int
+    """Rows in the change log of each of these sources."""
 
 
 ROWS_PER_TRANSACTION = 100
@@ -58,6 +62,8 @@ FULL = Counts(
     large_rows=1_000_000,
     fan_out=10_000,
     activations=100_000,
+    spread=(1, 2, 4),
+    spread_rows=150_000,
 )
 QUICK = Counts(
     load_rows=20_000,
@@ -71,6 +77,8 @@ QUICK = Counts(
     large_rows=100_000,
     fan_out=2_000,
     activations=5_000,
+    spread=(1, 2, 4),
+    spread_rows=50_000,
 )
 TINY = Counts(
     load_rows=2_000,
@@ -84,5 +92,7 @@ TINY = Counts(
     large_rows=25_000,
     fan_out=600,
     activations=300,
+    spread=(1, 2),
+    spread_rows=1_000,
 )
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}

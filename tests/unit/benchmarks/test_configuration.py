@@ -13,14 +13,14 @@ ENVIRONMENT = {
     "CONNECT_URL": "http://127.0.0.1:8083",
     "CONNECT_SECRETS": "connect.properties",
     "LEDGER_URL": "postgresql://wake@127.0.0.1/ledger",
-    "SOURCE_URL": "postgresql://postgres@127.0.0.1/bench",
+    "BENCH_URL": "postgresql://postgres@127.0.0.1/bench",
     "SCRIPTED_URL": "http://127.0.0.1:8100/v1",
 }
 
 
 @pytest.mark.parametrize("mirror", [True, False])
 def test_a_source_that_nothing_watches(tmp_path: Path, mirror: bool) -> None:
-    path = configuration.write(tmp_path / "new", configuration.attached("bench", mirror=mirror))
+    path = configuration.write(tmp_path / "new", configuration.attached(["bench"], mirror=mirror))
     assert config.load(path, ENVIRONMENT).config.sources["bench"].tables["public.item"].mirror is mirror
 
 
