@@ -46,6 +46,8 @@ class Counts:
     """How many sources, and how many consumers share them, in turn; the first is one."""
     spread_rows: int
     """Rows in the change log of each of these sources."""
+    spread_runs: int
+    """Changes that wake agents which share them."""
 
 
 ROWS_PER_TRANSACTION = 100
@@ -64,6 +66,7 @@ FULL = Counts(
     activations=100_000,
     spread=(1, 2, 4),
     spread_rows=150_000,
+    spread_runs=10_000,
 )
 QUICK = Counts(
     load_rows=20_000,
@@ -79,6 +82,7 @@ QUICK = Counts(
     activations=5_000,
     spread=(1, 2, 4),
     spread_rows=50_000,
+    spread_runs=2_000,
 )
 TINY = Counts(
     load_rows=2_000,
@@ -94,5 +98,6 @@ TINY = Counts(
     activations=300,
     spread=(1, 2),
     spread_rows=1_000,
+    spread_runs=200,
 )
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}

@@ -47,14 +47,14 @@ def of_sources(rig: Rig) -> list[Figure]:
     what = f"bare loop on {rows:,} rows of one source, per CPU second"
     return [
         Figure("scale.bare.per_cpu_s", what, bare.rows / bare.cpu_s, "rows/s"),
-        *_series("scale.sources", "one consumer, backlog of {} sources", "rows", alone),
-        *_series("scale.consumers", f"backlog of {max(spread)} sources, {{}} `consume --share`", "rows", shared),
+        *series("scale.sources", "one consumer, backlog of {} sources", "rows", alone),
+        *series("scale.consumers", f"backlog of {max(spread)} sources, {{}} `consume --share`", "rows", shared),
     ]
 
 
 def of_agents(rig: Rig, setup: Setup) -> list[Figure]:
     """A backlog of context events, then one of runs, for one agent and for two that share it; a consumer is at work."""
-    many, count = rig.many(), rig.counts.activations
+    many, count = rig.many(), rig.counts.spread_runs
     pool = rig.idle_pool(setup, triggers.POOL + count * len(AGENTS))
     touched, woken = pool[: triggers.POOL], pool[triggers.POOL :]
     read = {agents: _read(rig, many, touched, agents) for agents in AGENTS}
@@ -63,8 +63,8 @@ def of_agents(rig: Rig, setup: Setup) -> list[Figure]:
         for number, agents in enumerate(AGENTS)
     }
     return [
-        *_series("scale.triggers", f"{{}} `agent --share`, {rig.counts.triggers} triggers", "events", read),
-        *_series("scale.runs", "{} `agent --share`, scripted model", "runs", done),
+        *series("scale.triggers", f"{{}} `agent --share`, {rig.counts.triggers} triggers", "events", read),
+        *series("scale.runs", "{} `agent --share`, scripted model", "runs", done),
     ]
 
 
@@ -123,7 +123,7 @@ def _worked(rig: Rig, work: Callable[[], Stretch]) -> Worked:
     return Worked(took.done / took.seconds, max(took.cpu_s, LEAST) / took.done * 1e6, ledger_s / took.done * 1e6)
 
 
-def _series(name: str, what: str, unit: str, worked: Mapping[int, Worked]) -> list[Figure]:
+def series(name: str, what: str, unit: str, worked: Mapping[int, Worked]) -> list[Figure]:
     """The figures of each, and beside those of the first."""
     found: list[Figure] = []
     one = worked[min(worked)]
