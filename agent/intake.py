@@ -62,6 +62,13 @@ class Intake:
 
     def run(self, stop: threading.Event) -> None:
         """Read until told to stop; an outage of broker or ledger is waited for."""
+        try:
+            self._read_on(stop)
+        finally:
+            if self._shares is not None:
+                self._shares.let_go()  # or the group waits for us until its patience ends
+
+    def _read_on(self, stop: threading.Event) -> None:
         backoff = Backoff()
         while not stop.is_set():
             try:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from benchmarks import children, progress, readers
 from benchmarks.children import Child
 from benchmarks.figures import Figure
-from benchmarks.programs import Program
+from benchmarks.processes import Processes
 from benchmarks.readers import Drained
 from benchmarks.rig import Rig, Setup
+from benchmarks.sources import Source
 
 
 def bare(rig: Rig) -> Drained:
     """The log read and parsed by a bare loop: what this machine does just now."""
     rig.say("the bare loop on the backlog")
-    with Child(readers.drain, rig.bootstrap, rig.changes, rig.counts.load_rows) as child:
+    return drained(rig, rig.source, rig.counts.load_rows)
+
+
+def drained(rig: Rig, source: Source, rows: int) -> Drained:
+    """A source's log by the bare loop, until there were so many rows."""
+    with Child(readers.drain, rig.bootstrap, source.changes, rows) as child:
         children.begin(child)
         return child.result()
 
@@ -22,26 +28,22 @@ def unmirrored(rig: Rig, log: Drained) -> list[Figure]:
     """The consumer with `mirror: false`, started for this and stopped after it."""
     setup = rig.unmirrored()
     rig.apply(setup)
-    with rig.consumer(setup, "consumer-unmirrored") as program:
-        return consumed(rig, setup, program, log, "rows", "`mirror: false`", "consumer-unmirrored")
+    with rig.consumer(setup, "consumer-unmirrored") as consumer:
+        return consumed(rig, setup, consumer, log, "rows", "`mirror: false`")
 
 
-def consumed(
-    rig: Rig, setup: Setup, program: Program, log: Drained, name: str, what: str, process: str = "consumer"
-) -> list[Figure]:
+def consumed(rig: Rig, setup: Setup, consumer: Processes, log: Drained, name: str, what: str) -> list[Figure]:
     """How a consumer that has just been started works through the log."""
     rig.say(f"the consumer on the backlog, {what}")
     with rig.looks(setup) as ledger:
 
         def done() -> int:
-            program.require_alive()
-            return ledger.offset()
+            consumer.require_alive()
+            return log.applied(ledger.offset(rig.source.name))
 
-        # END of the last transaction stands behind its last row.
-        looks = progress.follow(done, lambda: rig.meter.cpu_s(process), log.last + 1, "the end of the backlog")
+        looks = progress.follow(done, consumer.cpu_s, log.rows, "the end of the backlog")
     took = progress.stretch(looks)
-    rows = min(took.done, log.last - log.first) / (log.last - log.first) * log.rows
-    cpu_s = max(took.cpu_s, 0.01)  # what the system's clock of CPU time can tell
+    rows, cpu_s = took.done, max(took.cpu_s, 0.01)  # what the system's clock of CPU time can tell
     per_cpu_s = rows / cpu_s
     return [
         Figure(f"backlog.{name}.per_cpu_s", f"consumer on a backlog, {what}, per CPU second", per_cpu_s, "rows/s"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +34,36 @@ def write(directory: Path, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def attached(source: str, *, mirror: bool) -> dict[str, Any]:
-    """A source with one table, and nothing that watches it. Addresses come from the environment."""
+def url_variable(source: str) -> str:
+    """The variable that has a source's URL."""
+    return f"{source.upper()}_URL"
+
+
+def attached(sources: Sequence[str], *, mirror: bool) -> dict[str, Any]:
+    """Sources with one table each, and nothing that watches them. Addresses come from the environment."""
     return {
         "kafka": {"bootstrap_servers": "${KAFKA_BOOTSTRAP}"},
         "connect": {"url": "${CONNECT_URL}", "secrets": "${CONNECT_SECRETS}"},
         "ledger": {"url": "${LEDGER_URL}"},
         "sources": {
             source: {
-                "capture": "${SOURCE_URL}",
-                "admin": "${SOURCE_URL}",
+                "capture": f"${{{url_variable(source)}}}",
+                "admin": f"${{{url_variable(source)}}}",
                 "tables": {TABLE: {"mirror": mirror}, KINDS: {"mirror": mirror}},
             }
+            for source in sources
         },
     }
 
 
 def watched(source: str, conditions: Mapping[str, str]) -> dict[str, Any]:
-    """The same with a trigger for each condition, all `enter`, and an agent that asks the scripted model."""
+    """One source with a trigger for each condition, all `enter`, and an agent that asks the scripted model."""
     triggers = {
         name: {"table": f"{source}.{TABLE}", "when": when, "fire": "enter", "agent": "watcher"}
         for name, when in conditions.items()
     }
     return {
-        **attached(source, mirror=True),
+        **attached([source], mirror=True),
         "triggers": triggers,
         "agents": {"watcher": {"instructions": "prompt.md"}},
         "models": {"default": {"base_url": "${SCRIPTED_URL}", "name": "scripted", "timeout": "20s"}},
@@ -71,7 +77,7 @@ def with_entity(source: str) -> dict[str, Any]:
         "include": {"of_kind": {"table": KINDS, "match": {"kind": "kind"}}},
         "compute": {"label": "of_kind.label"},
     }
-    return {**attached(source, mirror=True), "entities": {"thing": entity}}
+    return {**attached([source], mirror=True), "entities": {"thing": entity}}
 
 
 def waking() -> dict[str, str]:

@@ -42,6 +42,12 @@ class Counts:
     """Documents that show one row."""
     activations: int
     """Changes that each wake the agent, while it is away."""
+    spread: tuple[int, ...]
+    """How many sources, and how many consumers share them, in turn; the first is one."""
+    spread_rows: int
+    """Rows in the change log of each of these sources."""
+    spread_runs: int
+    """Changes that wake agents which share them."""
 
 
 ROWS_PER_TRANSACTION = 100
@@ -58,6 +64,9 @@ FULL = Counts(
     large_rows=1_000_000,
     fan_out=10_000,
     activations=100_000,
+    spread=(1, 2, 4),
+    spread_rows=150_000,
+    spread_runs=10_000,
 )
 QUICK = Counts(
     load_rows=20_000,
@@ -71,6 +80,9 @@ QUICK = Counts(
     large_rows=100_000,
     fan_out=2_000,
     activations=5_000,
+    spread=(1, 2, 4),
+    spread_rows=50_000,
+    spread_runs=2_000,
 )
 TINY = Counts(
     load_rows=2_000,
@@ -84,5 +96,8 @@ TINY = Counts(
     large_rows=25_000,
     fan_out=600,
     activations=300,
+    spread=(1, 2),
+    spread_rows=1_000,
+    spread_runs=200,
 )
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}

@@ -16,7 +16,7 @@ def transaction(rig: Rig, setup: Setup) -> list[Figure]:
     marks = rig.marks(rig.counts.large_rows)
     rig.say(f"one transaction of {len(marks):,} rows")
     with rig.meter.phase("large"):
-        traffic.fill(rig.source_url, marks)
+        traffic.fill(rig.source.url, marks)
         began = time.perf_counter()
         rig.wait_applied(setup)
         took = time.perf_counter() - began
@@ -31,7 +31,7 @@ def fan_out(rig: Rig, setup: Setup) -> list[Figure]:
     """One change of a row that very many documents show; the entity is in force."""
     marks = rig.marks(rig.counts.fan_out)
     rig.say(f"one row in {len(marks):,} documents")
-    with traffic.connect(rig.source_url) as connection:
+    with traffic.connect(rig.source.url) as connection:
         connection.execute("insert into kind values (%s, 'as it was')", (WIDE,))
         connection.execute(
             "insert into item (id, mark, kind) select g, g, %s::text from generate_series(%s::bigint, %s::bigint) g",
@@ -39,7 +39,7 @@ def fan_out(rig: Rig, setup: Setup) -> list[Figure]:
         )
     rig.wait_applied(setup)
     with rig.meter.phase("wide"):
-        with traffic.connect(rig.source_url) as connection:
+        with traffic.connect(rig.source.url) as connection:
             connection.execute("update kind set label = 'as it is' where kind = %s", (WIDE,))
         began = time.perf_counter()
         rig.wait_applied(setup)

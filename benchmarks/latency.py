@@ -30,14 +30,14 @@ def measure_documents(rig: Rig, setup: Setup) -> list[Figure]:
     """At the highest rate: to the document of each row, which the consumer reads before and after it."""
     rate = rig.counts.rates[-1]
     pool = rig.marks(rate.rows)
-    traffic.fill(rig.source_url, pool)
+    traffic.fill(rig.source.url, pool)
     rig.wait_applied(setup)
     rig.say(f"latency of documents at {rate.per_second} transactions per second")
     marks = rig.marks(rate.rows)
     with (
-        Child(readers.bare, rig.bootstrap, rig.changes, marks) as bare,
-        Child(readers.documents, rig.bootstrap, rig.context, marks) as documents,
-        Child(traffic.pace, rig.source_url, rate, marks, pool) as writer,
+        Child(readers.bare, rig.bootstrap, rig.source.changes, marks) as bare,
+        Child(readers.documents, rig.bootstrap, rig.source.context, marks) as documents,
+        Child(traffic.pace, rig.source.url, rate, marks, pool) as writer,
     ):
         children.begin(bare, documents, writer)
         with rig.meter.phase(f"documents.{rate.per_second}"):
@@ -57,14 +57,14 @@ def measure_documents(rig: Rig, setup: Setup) -> list[Figure]:
 
 def _at(rig: Rig, setup: Setup, rate: Rate) -> list[Figure]:
     pool = rig.marks(rate.rows)
-    traffic.fill(rig.source_url, pool)
+    traffic.fill(rig.source.url, pool)
     rig.wait_applied(setup)
     rig.say(f"latency at {rate.per_second} transactions per second")
     marks = rig.marks(rate.rows)
     with (
-        Child(readers.bare, rig.bootstrap, rig.changes, marks) as bare,
-        Child(readers.events, rig.bootstrap, rig.context, marks) as events,
-        Child(traffic.pace, rig.source_url, rate, marks, pool) as writer,
+        Child(readers.bare, rig.bootstrap, rig.source.changes, marks) as bare,
+        Child(readers.events, rig.bootstrap, rig.source.context, marks) as events,
+        Child(traffic.pace, rig.source.url, rate, marks, pool) as writer,
     ):
         children.begin(bare, events, writer)
         with rig.meter.phase(f"latency.{rate.per_second}"):

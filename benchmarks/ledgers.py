@@ -15,11 +15,13 @@ from localstack import Stack
 
 
 @contextmanager
-def database(admin_url: str, name: str, owner: str | None = None) -> Generator[str]:
+def database(admin_url: str, name: str, owner: str | None = None, template: str = "template1") -> Generator[str]:
     """A database that is dropped in the end, with whatever slots read it; gives its URL under the same role."""
     with traffic.connect(admin_url) as admin:
-        create = sql.SQL("create database {} owner {}").format(
-            sql.Identifier(name), sql.Identifier(owner) if owner else sql.SQL("default")
+        create = sql.SQL("create database {} owner {} template {}").format(
+            sql.Identifier(name),
+            sql.Identifier(owner) if owner else sql.SQL("default"),
+            sql.Identifier(template),
         )
         admin.execute(create)
     try:
@@ -34,31 +36,30 @@ def database(admin_url: str, name: str, owner: str | None = None) -> Generator[s
 
 
 @contextmanager
-def ledger(stack: Stack, name: str) -> Generator[str]:
-    """A new, empty ledger beside the stack's own; gives its owner's URL."""
+def ledger(stack: Stack, name: str, template: str = "template1") -> Generator[str]:
+    """A new ledger beside the stack's own, empty or as the template is; gives its owner's URL."""
     url = urlsplit(stack.env()["LEDGER_URL"])
     password = quote(stack.home.password("postgres"), safe="")
     admin = url._replace(netloc=f"postgres:{password}@{url.hostname}:{url.port}", path="/postgres").geturl()
-    with database(admin, name, owner=url.username):
+    with database(admin, name, owner=url.username, template=template):
         yield url._replace(path=f"/{name}").geturl()
 
 
 class Looks:
     """A session with a ledger that only looks."""
 
-    def __init__(self, connection: psycopg.Connection[Any], source: str) -> None:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self._source = source
 
-    def offset(self) -> int:
-        """The last record of the change log that is applied; -1 before the first."""
-        return self._number('select "offset" from wake.source_position where source = %s', (self._source,))
+    def offset(self, source: str) -> int:
+        """The last record of a source's change log that is applied; -1 before the first."""
+        return self._number('select "offset" from wake.source_position where source = %s', (source,))
 
-    def has_applied(self, lsn: int) -> bool:
-        """Whether everything committed up to there is in a complete context store."""
-        commit = self._number('select "commit" from wake.source_position where source = %s', (self._source,))
+    def has_applied(self, source: str, lsn: int) -> bool:
+        """Whether everything that a source has committed up to there is in a complete context store."""
+        commit = self._number('select "commit" from wake.source_position where source = %s', (source,))
         incomplete = "select count(*) from wake.mirror_state where source = %s and not complete"
-        return commit >= lsn and self._number(incomplete, (self._source,)) == 0
+        return commit >= lsn and self._number(incomplete, (source,)) == 0
 
     def agent_position(self, topic: str) -> int:
         """How many messages of the context topic the agent has passed, over all partitions."""
@@ -78,7 +79,7 @@ class Looks:
 
 
 @contextmanager
-def looks(url: str, source: str) -> Generator[Looks]:
+def looks(url: str) -> Generator[Looks]:
     """Look into a ledger."""
     with traffic.connect(url) as connection:
-        yield Looks(connection, source)
+        yield Looks(connection)

@@ -27,10 +27,10 @@ def alone(rig: Rig) -> list[Figure]:
     """What the database does when nothing is attached; the table is empty again afterwards."""
     rig.say("loading, nothing attached")
     marks = rig.marks(rig.counts.load_rows)
-    with Child(traffic.load, rig.source_url, marks) as writer:
+    with Child(traffic.load, rig.source.url, marks) as writer:
         children.begin(writer)
         began, ended = writer.result()
-    with traffic.connect(rig.source_url) as connection:
+    with traffic.connect(rig.source.url) as connection:
         connection.execute("truncate item")
     rate = len(marks) / (ended - began)
     return [Figure("load.alone.rows_per_s", "load, nothing attached", rate, "rows/s")]
@@ -41,8 +41,8 @@ def without_us(rig: Rig) -> Loaded:
     rig.say("loading, Debezium and the bare reader attached")
     marks = rig.marks(rig.counts.load_rows)
     with (
-        Child(readers.bare, rig.bootstrap, rig.changes, marks) as bare,
-        Child(traffic.load, rig.source_url, marks) as writer,
+        Child(readers.bare, rig.bootstrap, rig.source.changes, marks) as bare,
+        Child(traffic.load, rig.source.url, marks) as writer,
     ):
         children.begin(bare, writer)
         began, ended = writer.result()
@@ -55,9 +55,9 @@ def with_us(rig: Rig) -> Loaded:
     rig.say("loading, everything attached")
     marks = rig.marks(rig.counts.load_rows)
     with (
-        Child(readers.bare, rig.bootstrap, rig.changes, marks) as bare,
-        Child(readers.events, rig.bootstrap, rig.context, marks) as events,
-        Child(traffic.load, rig.source_url, marks) as writer,
+        Child(readers.bare, rig.bootstrap, rig.source.changes, marks) as bare,
+        Child(readers.events, rig.bootstrap, rig.source.context, marks) as events,
+        Child(traffic.load, rig.source.url, marks) as writer,
     ):
         children.begin(bare, events, writer)
         with rig.meter.phase("load"):

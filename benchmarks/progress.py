@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.waiting import PATIENCE, until
+from benchmarks.waiting import INTERVAL, PATIENCE, until
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,18 @@ class Stretch:
 
 
 def follow(
-    done: Callable[[], int], cpu_s: Callable[[], float], target: int, what: str, *, within: float = PATIENCE
+    done: Callable[[], int],
+    cpu_s: Callable[[], float],
+    target: int,
+    what: str,
+    *,
+    within: float = PATIENCE,
+    every: float = INTERVAL,
 ) -> list[Look]:
-    """Look until the target is reached; every look is kept."""
+    """Look until the target is reached; every look is kept.
+
+    Looks cost CPU themselves: `every` so many seconds is often enough where many processes are looked at.
+    """
     looks: list[Look] = []
 
     def look() -> bool:
@@ -38,7 +47,7 @@ def follow(
         looks.append(Look(time.perf_counter(), cpu_s(), far))
         return far >= target
 
-    until(look, what, within=within)
+    until(look, what, within=within, every=every)
     return looks
 
 

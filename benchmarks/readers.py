@@ -98,6 +98,11 @@ class Drained:
     """Of the whole process from the first message on, librdkafka's threads included."""
     wall_s: float
 
+    def applied(self, offset: int) -> int:
+        """How many of the rows are applied by a consumer whose last record this is."""
+        share = (offset - self.first) / (self.last - self.first)
+        return round(self.rows * min(max(share, 0.0), 1.0))
+
 
 def drain(ready: Ready, bootstrap: str, topic: str, rows: int) -> Drained:
     """Read and parse a change log from its beginning until there were so many rows."""

@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import backlog, large, latency, load, promises, report, runs, triggers, usage
+from benchmarks import backlog, large, latency, load, promises, report, runs, scale, triggers, usage
 from benchmarks.counts import SIZES
 from benchmarks.figures import Figure
 from benchmarks.rig import Rig, open_rig
 from wakestream.errors import ConfigurationError, WakeError
 
-NAMES = ("backlog", "documents", "large", "latency", "load", "runs", "triggers")
+NAMES = ("backlog", "documents", "large", "latency", "load", "runs", "scale", "triggers")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 HOME = Path(".wake") / "bench"
 WIDTH = 140  # characters where there is no terminal to ask
@@ -67,6 +67,7 @@ def measure(rig: Rig, chosen: set[str]) -> list[Figure]:
                     if "load" in chosen and without is not None:
                         found += load.figures(without, load.with_us(rig))
             found += runs.measure(rig, setup) if "runs" in chosen else []
+            found += scale.of_agents(rig, setup) if "scale" in chosen else []
             found += large.transaction(rig, setup) if "large" in chosen else []
             if chosen & {"documents", "large"}:
                 entity = rig.with_entity()
@@ -74,6 +75,7 @@ def measure(rig: Rig, chosen: set[str]) -> list[Figure]:
                 found += latency.measure_documents(rig, entity) if "documents" in chosen else []
                 found += large.fan_out(rig, entity) if "large" in chosen else []
             found += triggers.measure(rig) if "triggers" in chosen else []
+    found += scale.of_sources(rig) if "scale" in chosen else []
     return found + usage.figures(rig.meter, rig.counts.load_rows)
 
 

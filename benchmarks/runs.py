@@ -12,6 +12,8 @@ from benchmarks import children, progress, traffic
 from benchmarks.children import Child, Ready
 from benchmarks.figures import Figure
 from benchmarks.ledgers import Looks
+from benchmarks.processes import Processes
+from benchmarks.progress import Look
 from benchmarks.rig import Rig, Setup
 
 WORKERS = 4
@@ -27,24 +29,16 @@ FIRST = 0.2
 def measure(rig: Rig, setup: Setup) -> list[Figure]:
     """Changes while the agent is away, then how fast it works through them; a consumer is at work."""
     count = rig.counts.activations
-    pool = rig.marks(count)
-    traffic.fill(rig.source_url, pool)
-    rig.wait_applied(setup)
-    with rig.agent(setup):
-        rig.wait_read(setup)
+    pool = rig.idle_pool(setup, count)
     rig.say(f"the bare loop, then {count:,} runs")
     bare_per_s = _bare(rig, min(count, BARE))
-    traffic.wake(rig.source_url, pool)
-    rig.wait_applied(setup)
+    wake(rig, setup, pool)
     with rig.looks(setup) as ledger, rig.agent(setup) as agent:
-        before, within = ledger.runs(), count / SLOWEST + 60.0
-        done = _Counted(ledger, agent.require_alive)
+        before = ledger.runs()
         with rig.meter.phase("runs.first"):
-            first = before + int(count * FIRST)
-            looks = progress.follow(done, lambda: rig.meter.cpu_s("agent"), first, "the first runs", within=within)
+            looks = follow(ledger, agent, before + int(count * FIRST), count)
         with rig.meter.phase("runs.rest"):
-            last = before + count
-            looks += progress.follow(done, lambda: rig.meter.cpu_s("agent"), last, "the last run", within=within)
+            looks += follow(ledger, agent, before + count, count)
     took = progress.stretch(looks)
     per_s = took.done / took.seconds
     growth = rig.meter.peak_mb("agent", "runs.rest") - rig.meter.peak_mb("agent", "runs.first")
@@ -56,6 +50,22 @@ def measure(rig: Rig, setup: Setup) -> list[Figure]:
         Figure("runs.cpu_ms", f"{what}, CPU of the agent", took.cpu_s / took.done * 1000, "ms/run"),
         Figure("runs.growth_mb", f"{what}: growth of the agent's memory after its first fifth", max(growth, 0.0), "MB"),
     ]
+
+
+def wake(rig: Rig, setup: Setup, pool: range) -> None:
+    """Let each row wake the agent, until all of that are context events; no agent is at work."""
+    traffic.wake(rig.source.url, pool)
+    rig.wait_applied(setup)
+
+
+def follow(ledger: Looks, agents: Processes, target: int, count: int) -> list[Look]:
+    """Look until so many runs are done; `count` of them were to be done in all."""
+
+    def done() -> int:
+        agents.require_alive()
+        return ledger.runs()
+
+    return progress.follow(done, agents.cpu_s, target, f"{target} runs done", within=count / SLOWEST + 60.0, every=LOOK)
 
 
 def bare(ready: Ready, url: str, count: int) -> float:
@@ -81,22 +91,6 @@ def bare(ready: Ready, url: str, count: int) -> float:
         began = time.perf_counter()
         list(pool.map(ask, range(count)))
         return time.perf_counter() - began
-
-
-class _Counted:
-    """How many runs are done, counted now and then."""
-
-    def __init__(self, ledger: Looks, require_alive: Ready) -> None:
-        self._ledger = ledger
-        self._require_alive = require_alive
-        self._at, self._done = 0.0, 0
-
-    def __call__(self) -> int:
-        if time.monotonic() - self._at >= LOOK:
-            self._require_alive()
-            self._done = self._ledger.runs()
-            self._at = time.monotonic()
-        return self._done
 
 
 def _bare(rig: Rig, count: int) -> float:

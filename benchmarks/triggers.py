@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from benchmarks import configuration, progress, readers, traffic
 from benchmarks.figures import Figure
-from benchmarks.rig import Rig
+from benchmarks.processes import Processes
+from benchmarks.progress import Stretch
+from benchmarks.rig import Rig, Setup
 
 POOL = 2000  # rows
 
@@ -12,23 +14,11 @@ POOL = 2000  # rows
 def measure(rig: Rig) -> list[Figure]:
     """Updates while the agent is away, then how fast it works through them; a consumer is at work."""
     setup, counts = rig.many(), rig.counts
-    pool = rig.marks(POOL)
-    traffic.fill(rig.source_url, pool)
-    rig.wait_applied(setup)
-    with rig.agent(setup):
-        rig.wait_read(setup)
+    pool = rig.idle_pool(setup, POOL)
     rig.say(f"{counts.updates:,} updates, then {counts.triggers} triggers on them")
-    traffic.touch(rig.source_url, rig.marks(counts.updates), pool)
-    rig.wait_applied(setup)
-    target = sum(readers.end_offsets(rig.bootstrap, rig.context).values())
-    with rig.looks(setup) as ledger, rig.agent(setup) as agent:
-
-        def done() -> int:
-            agent.require_alive()
-            return ledger.agent_position(rig.context)
-
-        looks = progress.follow(done, lambda: rig.meter.cpu_s("agent"), target, "the agent at the updates' end")
-    took = progress.stretch(looks)
+    touch(rig, setup, pool)
+    with rig.agent(setup) as agent:
+        took = read(rig, setup, agent)
     per_s, per_cpu_s = took.done / took.seconds, took.done / max(took.cpu_s, 0.01)
     evaluated = counts.touched + configuration.TRUE_AT_ONCE
     what = f"agent, {counts.triggers} triggers, {counts.touched} of which read a changed column"
@@ -37,3 +27,22 @@ def measure(rig: Rig) -> list[Figure]:
         Figure("triggers.events_per_cpu_s", f"{what}, per CPU second", per_cpu_s, "events/s"),
         Figure("triggers.evaluations_per_s", f"{what}, conditions evaluated", per_s * evaluated, "/s"),
     ]
+
+
+def touch(rig: Rig, setup: Setup, pool: range) -> None:
+    """The updates, until all of them are context events; no agent is at work."""
+    traffic.touch(rig.source.url, rig.marks(rig.counts.updates), pool)
+    rig.wait_applied(setup)
+
+
+def read(rig: Rig, setup: Setup, agents: Processes) -> Stretch:
+    """How agents that have just been started read up to the end."""
+    topic = rig.source.context
+    target = sum(readers.end_offsets(rig.bootstrap, topic).values())
+    with rig.looks(setup) as ledger:
+
+        def done() -> int:
+            agents.require_alive()
+            return ledger.agent_position(topic)
+
+        return progress.stretch(progress.follow(done, agents.cpu_s, target, "the agent at the updates' end"))

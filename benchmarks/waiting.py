@@ -11,7 +11,7 @@ INTERVAL = 0.02  # seconds between looks
 PATIENCE = 120.0  # seconds
 
 
-def until(probe: Callable[[], T | None], what: str, *, within: float = PATIENCE) -> T:
+def until(probe: Callable[[], T | None], what: str, *, within: float = PATIENCE, every: float = INTERVAL) -> T:
     """Look until there is something true to see, and return it.
 
     Raises `FatalError` with what was awaited.
@@ -20,5 +20,5 @@ def until(probe: Callable[[], T | None], what: str, *, within: float = PATIENCE)
     while not (found := probe()):
         if time.monotonic() > deadline:
             raise FatalError(f"not within {within:.0f} s: {what}")
-        time.sleep(INTERVAL)
+        time.sleep(every)
     return found

@@ -21,6 +21,7 @@ OTHERS = {
     *("load.with_us.bare_s", "load.with_us.events_s", "load.ratio", "load.slow_down", "load.bare_slow_down"),
     *("backlog.bare.per_cpu_s", "backlog.bare.per_s", "backlog.bytes_per_change"),
     *("runs.per_s", "runs.bare.per_s", "runs.of_bare", "runs.cpu_ms", "runs.growth_mb"),
+    "scale.bare.per_cpu_s",
     *("triggers.events_per_s", "triggers.events_per_cpu_s", "triggers.evaluations_per_s"),
 }
 
@@ -35,7 +36,13 @@ def expected() -> set[str]:
     }
     memory = {f"memory.{process}.{kind}" for process in PROCESSES for kind in ("steady", "peak")}
     cpu = {f"cpu.{process}.{phase}" for process in PROCESSES for phase in ("latency.20", "latency.200", "load")}
-    return OTHERS | latencies | backlog | memory | cpu
+    scale = {
+        f"scale.{series}.{count}.{what}"
+        for series in ("sources", "consumers", "triggers", "runs")
+        for count in (1, 2)  # of sources and consumers there are four in a run that is not tiny
+        for what in ("per_s", "per_cpu_s", "cpu_us", "ledger_us", "of_one", "cpu_of_one")
+    }
+    return OTHERS | latencies | backlog | scale | memory | cpu
 
 
 def run(stack: Stack, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,15 +13,24 @@ ENVIRONMENT = {
     "CONNECT_URL": "http://127.0.0.1:8083",
     "CONNECT_SECRETS": "connect.properties",
     "LEDGER_URL": "postgresql://wake@127.0.0.1/ledger",
-    "SOURCE_URL": "postgresql://postgres@127.0.0.1/bench",
+    "BENCH_URL": "postgresql://postgres@127.0.0.1/bench",
     "SCRIPTED_URL": "http://127.0.0.1:8100/v1",
 }
 
 
 @pytest.mark.parametrize("mirror", [True, False])
 def test_a_source_that_nothing_watches(tmp_path: Path, mirror: bool) -> None:
-    path = configuration.write(tmp_path / "new", configuration.attached("bench", mirror=mirror))
+    path = configuration.write(tmp_path / "new", configuration.attached(["bench"], mirror=mirror))
     assert config.load(path, ENVIRONMENT).config.sources["bench"].tables["public.item"].mirror is mirror
+
+
+def test_each_of_several_sources_has_an_address_of_its_own(tmp_path: Path) -> None:
+    path = configuration.write(tmp_path, configuration.attached(["bench", "bench_2"], mirror=True))
+    found = config.load(path, {**ENVIRONMENT, "BENCH_2_URL": "postgresql://postgres@127.0.0.1/bench_2"}).config.sources
+    assert {name: config.reveal(source.capture).rpartition("/")[2] for name, source in found.items()} == {
+        "bench": "bench",
+        "bench_2": "bench_2",
+    }
 
 
 def test_few_of_many_triggers_read_what_changes(tmp_path: Path) -> None:
