@@ -27,6 +27,7 @@ from tests.harness.waiting import eventually
 SEED = int(os.environ["WAKE_SEED"])
 MINUTES = float(os.environ.get("WAKE_SOAK_MINUTES", "30"))
 BETWEEN = 10.0  # seconds from one fault to the next, at most
+BREATH = 0.1  # seconds between two transactions: every document of all of them is compared at the end, in memory
 AWAY = 60.0  # seconds for which the broker is away
 PATIENCE = 180.0
 
@@ -91,6 +92,7 @@ def test_the_store_is_what_the_source_is(source: AttachedSource, stack: Stack, t
     def write() -> None:
         while time.monotonic() < until:
             writer.write()
+            threading.Event().wait(BREATH)
 
     with ConsumerProcess(source.raw_config, tmp_path) as consumer:
         consumer.start()
