@@ -68,6 +68,7 @@ def left_behind(stack: Stack) -> tuple[set[str], set[str]]:
     return {path.name for path in stack.home.path.glob("bench*")}, databases
 
 
+@pytest.mark.timeout(1200)  # everything is started several times over
 def test_every_figure_is_measured(stack: Stack, tmp_path: Path) -> None:
     before = left_behind(stack)
     done = run(stack, tmp_path)
