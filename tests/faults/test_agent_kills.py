@@ -60,8 +60,7 @@ class Lives:
     def die(self, kill: Kill, count: int) -> None:
         """Let a life of the agent end where `kill` says, with new work before it."""
         added = self.clerk.add(count, (kill.over,) if kill.over else MIX)
-        with _held(self, kill.at, added):
-            self.agent.start()
+        with _held(self, kill.at, added), self.agent:
             _wait_held(self, kill.at)
             if kill.over:
                 begun = "select 1 from wake.action where (bound ->> 'ticket')::int = %s and intent is not null"
@@ -112,7 +111,7 @@ def lives(stack: Stack, env: dict[str, str], tmp_path: Path) -> Iterator[Lives]:
         yield Lives(clerk, model, WakeProcess(clerk.world, "agent", "--from", "beginning"))
 
 
-@pytest.mark.timeout(600 + 2 * ACTIVATIONS)
+@pytest.mark.timeout(900 + 4 * ACTIVATIONS)
 def test_agent_killed_at_every_step(lives: Lives) -> None:
     clerk = lives.clerk
     for kill in SENDS:  # first and over one ticket each, so that nothing else takes the workers there

@@ -29,7 +29,7 @@ TRANSACTIONS = int(os.environ.get("WAKE_TRANSACTIONS") or (10_000 if SOAK else 1
 RANDOM_KILLS, CONNECT_KILLS = 20, 5
 SMALL_BATCHES = 10**9 if SOAK else 1500  # records of the log that are applied in small batches too
 
-pytestmark = pytest.mark.timeout(3600 if SOAK else 600)
+pytestmark = pytest.mark.timeout(3600 if SOAK else 1200)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ SEED = int(os.environ["WAKE_SEED"])
 TRANSACTIONS = 10_000 if SOAK else 1000
 KILLS = 30 if SOAK else 5
 
-pytestmark = pytest.mark.timeout(3600 if SOAK else 600)
+pytestmark = pytest.mark.timeout(3600 if SOAK else 1200)
 
 DDL = """
 create table kind (code text primary key, seats int, maker text);

@@ -233,7 +233,7 @@ class WakeProcess:
         eventually(stands, f"wake {self._arguments[0]} at {point}", within=within)
 
     def release(self, point: str) -> None:
-        (self._points / f"{point}.hold").unlink()
+        (self._points / f"{point}.hold").unlink(missing_ok=True)
 
     def _known(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it was never started"

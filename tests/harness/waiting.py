@@ -9,7 +9,7 @@ from wakestream.errors import TransientError
 
 T = TypeVar("T")
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds; a machine with other work to do is no defect of ours
 INTERVAL = 0.02  # seconds between looks
 
 
