@@ -19,7 +19,6 @@ from wakestream.fences import Fence, Move
 
 ATTEMPTS = 20
 """How often an effect is tried before it fails; about two hours with the longest pauses."""
-STILL_TO_COME: frozenset[states.ActionState] = frozenset({"proposed", "awaiting_approval", "approved"})
 
 
 class Proposed(msgspec.Struct, frozen=True):
@@ -98,13 +97,13 @@ def claim(connection: Connection, by: str) -> Claimed | None:
         " from found, wake.run r where a.id = found.id and r.id = a.run"
         " returning a.id, a.name, a.effect::text, a.intent::text, a.kind, a.run, a.attempts, a.depth,"
         " r.trigger, array(select o.subject from wake.activation o where o.id = r.activation or o.batch = r.id"
-        " or o.batch = (select h.batch from wake.activation h where h.id = r.activation "
+        " or o.batch = (select h.batch from wake.activation h where h.id = r.activation"
         " and (h.handed is not null or h.again is not null)) order by o.committed_at, o.id),"
         " a.fence::text, array(select e.fence::text from wake.action e where e.run = a.run and e.number > a.number"
         " and e.fence is not null and e.state = any(%s)),"
         " case when a.decided_by is null then (select e.name || ' ' || e.state from wake.action e"
         " where e.run = a.run and e.number < a.number and e.state <> 'succeeded' order by e.number limit 1) end",
-        (sorted(states.ACTION_FINAL), by, LEASE, sorted(STILL_TO_COME)),
+        (sorted(states.ACTION_FINAL), by, LEASE, sorted(states.ACTION_TO_COME)),
     ).fetchone()
     if row is None:
         return None
@@ -193,7 +192,7 @@ def rebase(connection: Connection, action_id: str) -> None:
     following = connection.execute(
         "select id, fence::text from wake.action where run = %s and number > %s and fence is not null"
         " and state = any(%s) order by number for update",
-        (row[0], row[1], sorted(STILL_TO_COME)),
+        (row[0], row[1], sorted(states.ACTION_TO_COME)),
     ).fetchall()
     for later, text in following:
         fence = fences.after_own(fences.load(text), (Move(*each) for each in moved))

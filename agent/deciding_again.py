@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 import msgspec
 
@@ -31,19 +31,12 @@ STEP = "present"
 PATIENCE = 5.0  # seconds within one attempt
 POLL = 0.02  # seconds
 
-OPEN: frozenset[states.ActionState] = frozenset({"awaiting_approval", "approved"})
+Done = Sequence[Sequence[Any]]
+"""Name and choices of what the runs before did, which is not to be done twice."""
 
 
 class OvertakenError(WakeError):
     """There is nothing to decide any more: the trigger is not met by what is there now."""
-
-
-class Begun(NamedTuple):
-    """Where the events of a new run stand, and what is not to be done twice."""
-
-    events: tuple[ContextEvent, ...]
-    done: list[list[Any]]
-    """Name and choices of what the runs before it did."""
 
 
 def begin(connection: Connection, action: str, differences: Sequence[str], wal: int | None) -> str:
@@ -82,14 +75,14 @@ def begin(connection: Connection, action: str, differences: Sequence[str], wal: 
     connection.execute(
         "update wake.action set state = 'stale', reason = %s, executed_at = clock_timestamp(), expires_at = null"
         " where run = %s and id <> %s and state = any(%s)",
-        (f"{action} was stale: decided again by run {made}", run, action, sorted(OPEN)),
+        (f"{action} was stale: decided again by run {made}", run, action, sorted(states.ACTION_TO_COME)),
     )
     connection.execute("select pg_notify('wake_run', '')")
     return f"decided again by run {made}"
 
 
-def take_up(ledger: Ledger, trigger: CompiledTrigger, run: Run, steps: Mapping[str, Step]) -> tuple[Run, Begun]:
-    """The run with its events as they are now, which are stored before anything is made of them.
+def take_up(ledger: Ledger, trigger: CompiledTrigger, run: Run, steps: Mapping[str, Step]) -> tuple[Run, Done]:
+    """The run with its events as they are now, and what was done before; stored before anything is made of them.
 
     Raises `OvertakenError` where the trigger is no longer met, `TransientError` while the store is behind.
     """
@@ -101,13 +94,12 @@ def take_up(ledger: Ledger, trigger: CompiledTrigger, run: Run, steps: Mapping[s
         with ledger.transaction("reading what is there now") as connection:
             response = _look(connection, run, run.again)
     events = tuple(json_text.load_event(json_text.dump(each)) for each in response["events"])
-    begun = Begun(events, response["done"])
     _require_met(trigger, events)
     together = events if run.together else ()
-    return msgspec.structs.replace(run, event=events[0], together=together), begun
+    return msgspec.structs.replace(run, event=events[0], together=together), response["done"]
 
 
-def left(offered: Mapping[str, Offer], done: Sequence[Sequence[Any]]) -> dict[str, Offer]:
+def left(offered: Mapping[str, Offer], done: Done) -> dict[str, Offer]:
     """What may still be proposed: not again what was done, of a batch not for the same element."""
     found: dict[str, Offer] = {}
     for name, offer in offered.items():

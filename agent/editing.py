@@ -56,8 +56,18 @@ def origin(connection: Connection, run: str) -> Origin:
     return Origin(*head, event=event, together=together)
 
 
-def edited(program: Program, origin: Origin, action: Proposal, changes: Mapping[str, Any], saw: list[str]) -> Proposed:
-    """The proposal with other arguments; `saw` is what strangers wrote of what its run saw.
+class Waiting(msgspec.Struct, frozen=True):
+    """The proposal as it waits."""
+
+    name: str
+    chosen: dict[str, Any]
+    arguments: dict[str, Any]
+    saw: list[str]
+    """What strangers wrote of what its run saw."""
+
+
+def edited(program: Program, origin: Origin, waiting: Waiting, changes: Mapping[str, Any]) -> Proposed:
+    """The proposal with other arguments.
 
     Raises `RefusedError` where an argument does not exist, does not fit, or cannot be bound.
     """
@@ -65,17 +75,18 @@ def edited(program: Program, origin: Origin, action: Proposal, changes: Mapping[
     event = origin.event
     identity = {"id": origin.run, "activation": origin.activation, "agent": origin.agent}
     values = bound.event_values(event, {**identity, "trigger": origin.trigger, "depth": origin.depth}, origin.together)
-    governing.note(values, saw)
+    governing.note(values, waiting.saw)
     offered = answers.offers(agent, values, event.data.missing)
-    offer = offered.get(action.action)
+    offer = offered.get(waiting.name)
     if offer is None:
-        raise RefusedError(f"there is nothing to choose from any more for `{action.action}`")
-    proposal = Proposal(action.action, {**action.arguments, **changes})
+        raise RefusedError(f"there is nothing to choose from any more for `{waiting.name}`")
+    keys = {choice: waiting.chosen[choice][each.key] for choice, each in offer.action.choose.items()}
+    proposal = Proposal(waiting.name, {**keys, **waiting.arguments, **changes})
     _require_fit(offer, proposal, changes)
     decision = Decision(origin.reason, [proposal])
     try:
-        made = proposals.proposed(decision, {action.action: offer}, values, event)
-        made = governing.governed(made, (trigger.settings.mode, agent.settings.mode), agent, saw)
+        made = proposals.proposed(decision, {waiting.name: offer}, values, event)
+        made = governing.governed(made, (trigger.settings.mode, agent.settings.mode), agent, waiting.saw)
         (found,) = fencing.fenced(made, trigger.fences, agent, origin.together or (event,))
     except EventError as error:
         raise RefusedError(str(error)) from error

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from agent import json_text, net_change
 from agent.database import Connection
-from wakestream import capture, documents, fences, topics
+from wakestream import capture, documents, fences
 from wakestream.capture import Entity, Member, Revision
 from wakestream.errors import EventError, TransientError
 from wakestream.events import ContextEvent
@@ -79,7 +79,7 @@ def _require_whole(connection: Connection, source: str, tables: frozenset[str]) 
 def _read(connection: Connection, source: str, event: ContextEvent, entity: Entity | None) -> dict[str, Any] | None:
     """The image as it stands; None where there is no such row."""
     label, name = (entity.root, entity.name) if entity is not None else (event.table, "wake__row")
-    tables = {each: _mirror(source, each) for each in (entity.tables if entity is not None else (label,))}
+    tables = {each: fences.mirror(source, each) for each in (entity.tables if entity is not None else (label,))}
     alias, key = sql.Identifier(name), event.data.key or {}
     if not key:
         raise EventError(f"{label} has no primary key, so there is nothing to look at again")
@@ -96,11 +96,6 @@ def _read(connection: Connection, source: str, event: ContextEvent, entity: Enti
     )
     row = connection.execute(query, (json_text.dump(key),)).fetchone()
     return json_text.load(row[0]) if row else None
-
-
-def _mirror(source: str, label: str) -> sql.Identifier:
-    schema, _, name = label.partition(".")
-    return sql.Identifier(topics.mirror_schema(source, schema), name)
 
 
 def _withhold(revision: Revision, after: dict[str, Any] | None, event: ContextEvent, unknown: Unknown) -> list[str]:

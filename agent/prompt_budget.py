@@ -87,7 +87,7 @@ def _cuts(parts: Parts) -> Iterator[tuple[Parts, list[str]]]:
     for rows in _halves(longest, least=0):
         parts = parts._replace(lookups={name: each[:rows] for name, each in parts.lookups.items()})
         yield parts, [*told, f"lookups show {rows} rows at most"]
-    if parts.lookups:
+    if longest:
         told = [*told, "lookups show no rows"]
     most = max((len(each) for offer in parts.offered.values() for each in offer.choices.values()), default=0)
     for count in _halves(most, least=1):
@@ -99,7 +99,7 @@ def _halves(count: int, *, least: int) -> Iterator[int]:
     """Half as many, a quarter, and so on."""
     while count > least:
         count //= 2
-        yield max(count, least)
+        yield count
 
 
 def _fewer(offer: Offer, count: int) -> Offer:

@@ -115,9 +115,9 @@ class Runs:
             raise TransientError(f"its worker ended {run.lease.attempt} times before the run did; see the agent's log")
         run = self._gate.admit(trigger, run, self._program.digest)
         steps = self._steps(run) if run.begun else {}
-        done: Sequence[Sequence[Any]] = ()
+        done: deciding_again.Done = ()
         if run.again is not None:
-            run, (_, done) = deciding_again.take_up(self._ledger, trigger, run, steps)
+            run, done = deciding_again.take_up(self._ledger, trigger, run, steps)
         question = self._question(agent, run, steps, done)
         decision = self._decide(agent, run, question, steps)
         self._propose(trigger, agent, run, question, decision)
@@ -130,9 +130,7 @@ class Runs:
         with self._ledger.transaction("reading a run's steps", durable=False) as connection:
             return run_store.steps(connection, run)
 
-    def _question(
-        self, agent: CompiledAgent, run: Run, steps: dict[str, Step], done: Sequence[Sequence[Any]]
-    ) -> _Question:
+    def _question(self, agent: CompiledAgent, run: Run, steps: dict[str, Step], done: deciding_again.Done) -> _Question:
         event = run.event
         identity = {"id": run.id, "activation": run.activation, "agent": run.agent}
         values = bound.event_values(event, {**identity, "trigger": run.trigger, "depth": run.depth}, run.together)

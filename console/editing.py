@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from agent import editing
 from agent.action_store import Proposed
-from agent.answers import Proposal
 from console import sessions, undoing
 from wakestream import approvals, fences, program_keeping
 from wakestream.config import Config
@@ -32,8 +31,8 @@ def edit(session: Session, action: Action, config: Config, changes: Mapping[str,
     origin = editing.origin(driver, action.run)
     program = _program(session, config, origin.program)
     saw = list(approvals.of_document(action.policy).untrusted)
-    before = Proposal(action.name, {**_keys(program, origin, action), **action.arguments})
-    made = editing.edited(program, origin, before, changes, saw)
+    waiting = editing.Waiting(action.name, action.chosen, action.arguments, saw)
+    made = editing.edited(program, origin, waiting, changes)
     _replace(action, made, by)
     session.execute(delete(Approval).where(Approval.action == action.id))
     return f"edited by {by}; {made.reason}"
@@ -47,16 +46,6 @@ def _program(session: Session, config: Config, digest: str | None) -> Program:
     if found is None:
         raise RefusedError("the program under which the action was proposed is not kept any more; reject it instead")
     return found
-
-
-def _keys(program: Program, origin: editing.Origin, action: Action) -> dict[str, Any]:
-    """What was chosen, by key, as the model wrote it."""
-    trigger = program.triggers.get(origin.trigger)
-    agent = trigger.agents.get(origin.agent) if trigger is not None else None
-    compiled = agent.actions.get(action.name) if agent is not None else None
-    if compiled is None:
-        raise RefusedError(f"the configuration of that run has no action `{action.name}`")
-    return {name: action.chosen[name][choice.key] for name, choice in compiled.choose.items()}
 
 
 def _replace(action: Action, made: Proposed, by: str) -> None:

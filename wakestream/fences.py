@@ -174,14 +174,15 @@ def print_as_events(connection: psycopg.Connection[Any]) -> None:
     connection.execute(sql.SQL("select {}").format(assignments))
 
 
+def mirror(source: str, table: str) -> sql.Identifier:
+    """The mirror of a table of a source."""
+    schema, _, name = table.partition(".")
+    return sql.Identifier(topics.mirror_schema(source, schema), name)
+
+
 def read_mirrors(connection: psycopg.Connection[Any], source: str, rows: Sequence[FencedRow]) -> list[Image]:
     """The fenced columns of the mirrored rows, without those whose value is not known."""
-
-    def mirror(table: str) -> sql.Identifier:
-        schema, _, name = table.partition(".")
-        return sql.Identifier(topics.mirror_schema(source, schema), name)
-
-    images = read(connection, rows, mirror)
+    images = read(connection, rows, lambda table: mirror(source, table))
     withheld = unknown(connection, source, {row.table for row in rows})
     for place, row in enumerate(rows):
         image, columns = images[place], withheld.get((row.table, key_text(row.key)), ())

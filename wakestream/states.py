@@ -52,4 +52,7 @@ ACTION_MOVES: dict[ActionState, frozenset[ActionState]] = {
     "unknown": frozenset({"succeeded", "failed", "approved"}),
 }
 
+ACTION_TO_COME: frozenset[ActionState] = frozenset({"proposed", "awaiting_approval", "approved"})
+"""Nothing has begun yet."""
+
 ACTION_FINAL: frozenset[ActionState] = frozenset({"succeeded", "rejected", "stale", "expired", "failed", "shadowed"})
