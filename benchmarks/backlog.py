@@ -41,7 +41,7 @@ def consumed(rig: Rig, setup: Setup, consumer: Processes, log: Drained, name: st
             consumer.require_alive()
             return log.applied(ledger.offset(rig.source.name))
 
-        looks = progress.follow(done, consumer.cpu_s, log.rows, "the end of the backlog")
+        looks = progress.follow(progress.begin(0), done, consumer.cpu_s, log.rows, "the end of the backlog")
     took = progress.stretch(looks)
     rows, cpu_s = took.done, max(took.cpu_s, 0.01)  # what the system's clock of CPU time can tell
     per_cpu_s = rows / cpu_s

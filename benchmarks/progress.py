@@ -27,7 +27,13 @@ class Stretch:
     cpu_s: float
 
 
+def begin(done: int) -> Look:
+    """The first look, before the processes are started: they may be through before there is a second."""
+    return Look(time.perf_counter(), 0.0, done)
+
+
 def follow(
+    begun: Look,
     done: Callable[[], int],
     cpu_s: Callable[[], float],
     target: int,
@@ -36,11 +42,11 @@ def follow(
     within: float = PATIENCE,
     every: float = INTERVAL,
 ) -> list[Look]:
-    """Look until the target is reached; every look is kept.
+    """Look until the target is reached; every look is kept, after the one with which it begun.
 
     Looks cost CPU themselves: `every` so many seconds is often enough where many processes are looked at.
     """
-    looks: list[Look] = []
+    looks = [begun]
 
     def look() -> bool:
         far = done()

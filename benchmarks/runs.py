@@ -33,12 +33,13 @@ def measure(rig: Rig, setup: Setup) -> list[Figure]:
     rig.say(f"the bare loop, then {count:,} runs")
     bare_per_s = _bare(rig, min(count, BARE))
     wake(rig, setup, pool)
-    with rig.looks(setup) as ledger, rig.agent(setup) as agent:
-        before = ledger.runs()
-        with rig.meter.phase("runs.first"):
-            looks = follow(ledger, agent, before + int(count * FIRST), count)
-        with rig.meter.phase("runs.rest"):
-            looks += follow(ledger, agent, before + count, count)
+    with rig.looks(setup) as ledger:
+        begun = progress.begin(ledger.runs())
+        with rig.agent(setup) as agent:
+            with rig.meter.phase("runs.first"):
+                looks = follow(ledger, agent, begun, int(count * FIRST))
+            with rig.meter.phase("runs.rest"):
+                looks += follow(ledger, agent, looks[-1], begun.done + count - looks[-1].done)
     took = progress.stretch(looks)
     per_s = took.done / took.seconds
     growth = rig.meter.peak_mb("agent", "runs.rest") - rig.meter.peak_mb("agent", "runs.first")
@@ -58,14 +59,16 @@ def wake(rig: Rig, setup: Setup, pool: range) -> None:
     rig.wait_applied(setup)
 
 
-def follow(ledger: Looks, agents: Processes, target: int, count: int) -> list[Look]:
-    """Look until so many runs are done; `count` of them were to be done in all."""
+def follow(ledger: Looks, agents: Processes, begun: Look, count: int) -> list[Look]:
+    """Look until so many more runs are done than when it begun."""
+    target = begun.done + count
 
     def done() -> int:
         agents.require_alive()
         return ledger.runs()
 
-    return progress.follow(done, agents.cpu_s, target, f"{target} runs done", within=count / SLOWEST + 60.0, every=LOOK)
+    within = count / SLOWEST + 60.0
+    return progress.follow(begun, done, agents.cpu_s, target, f"{target} runs done", within=within, every=LOOK)
 
 
 def bare(ready: Ready, url: str, count: int) -> float:

@@ -10,7 +10,7 @@ from benchmarks import backlog, children, progress, runs, traffic, triggers
 from benchmarks.children import Child
 from benchmarks.figures import Figure
 from benchmarks.processes import Processes
-from benchmarks.progress import Stretch
+from benchmarks.progress import Look, Stretch
 from benchmarks.readers import Drained
 from benchmarks.rig import Rig, Setup
 from benchmarks.sources import Source
@@ -71,17 +71,18 @@ def of_agents(rig: Rig, setup: Setup) -> list[Figure]:
 def _read(rig: Rig, setup: Setup, touched: range, agents: int) -> Worked:
     rig.say(f"{rig.counts.updates:,} updates, {rig.counts.triggers} triggers, agents: {agents}")
     triggers.touch(rig, setup, touched)
+    begun = triggers.begin(rig, setup)
     with rig.agents(setup, agents) as processes:
-        return _worked(rig, lambda: triggers.read(rig, setup, processes))
+        return _worked(rig, lambda: triggers.read(rig, setup, processes, begun))
 
 
 def _run(rig: Rig, setup: Setup, woken: range, agents: int) -> Worked:
     rig.say(f"{len(woken):,} runs, agents: {agents}")
     runs.wake(rig, setup, woken)
     with rig.looks(setup) as ledger:
-        target = ledger.runs() + len(woken)
+        begun = progress.begin(ledger.runs())
         with rig.agents(setup, agents) as processes:
-            return _worked(rig, lambda: progress.stretch(runs.follow(ledger, processes, target, len(woken))))
+            return _worked(rig, lambda: progress.stretch(runs.follow(ledger, processes, begun, len(woken))))
 
 
 def _filled(rig: Rig, setup: Setup) -> Logs:
@@ -100,12 +101,13 @@ def _consumed(rig: Rig, setup: Setup, logs: Logs, share: int | None = None) -> W
     """How one consumer, or several that share, work through these logs; their ledger knows nothing of them yet."""
     rig.say(f"the backlog of {len(logs)} sources, " + ("one consumer" if share is None else f"shared by {share}"))
     with rig.copied(setup) as empty:
+        begun = progress.begin(0)
         started = rig.consumer(empty, "consume-1", list(logs)) if share is None else rig.consumers(empty, share)
         with started as consumers:
-            return _worked(rig, lambda: _followed(rig, empty, consumers, logs))
+            return _worked(rig, lambda: _followed(rig, empty, consumers, logs, begun))
 
 
-def _followed(rig: Rig, setup: Setup, consumers: Processes, logs: Logs) -> Stretch:
+def _followed(rig: Rig, setup: Setup, consumers: Processes, logs: Logs, begun: Look) -> Stretch:
     with rig.looks(setup) as ledger:
 
         def done() -> int:
@@ -113,7 +115,7 @@ def _followed(rig: Rig, setup: Setup, consumers: Processes, logs: Logs) -> Stret
             return sum(log.applied(ledger.offset(source.name)) for source, log in logs.items())
 
         total = sum(log.rows for log in logs.values())
-        return progress.stretch(progress.follow(done, consumers.cpu_s, total, "the backlogs' end", every=LOOK))
+        return progress.stretch(progress.follow(begun, done, consumers.cpu_s, total, "the backlogs' end", every=LOOK))
 
 
 def _worked(rig: Rig, work: Callable[[], Stretch]) -> Worked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks import configuration, progress, readers, traffic
 from benchmarks.figures import Figure
 from benchmarks.processes import Processes
-from benchmarks.progress import Stretch
+from benchmarks.progress import Look, Stretch
 from benchmarks.rig import Rig, Setup
 
 POOL = 2000  # rows
@@ -17,8 +17,9 @@ def measure(rig: Rig) -> list[Figure]:
     pool = rig.idle_pool(setup, POOL)
     rig.say(f"{counts.updates:,} updates, then {counts.triggers} triggers on them")
     touch(rig, setup, pool)
+    begun = begin(rig, setup)
     with rig.agent(setup) as agent:
-        took = read(rig, setup, agent)
+        took = read(rig, setup, agent, begun)
     per_s, per_cpu_s = took.done / took.seconds, took.done / max(took.cpu_s, 0.01)
     evaluated = counts.touched + configuration.TRUE_AT_ONCE
     what = f"agent, {counts.triggers} triggers, {counts.touched} of which read a changed column"
@@ -35,8 +36,14 @@ def touch(rig: Rig, setup: Setup, pool: range) -> None:
     rig.wait_applied(setup)
 
 
-def read(rig: Rig, setup: Setup, agents: Processes) -> Stretch:
-    """How agents that have just been started read up to the end."""
+def begin(rig: Rig, setup: Setup) -> Look:
+    """How far agents had read when none is at work."""
+    with rig.looks(setup) as ledger:
+        return progress.begin(ledger.agent_position(rig.source.context))
+
+
+def read(rig: Rig, setup: Setup, agents: Processes, begun: Look) -> Stretch:
+    """How agents that have been started since then read up to the end."""
     topic = rig.source.context
     target = sum(readers.end_offsets(rig.bootstrap, topic).values())
     with rig.looks(setup) as ledger:
@@ -45,4 +52,4 @@ def read(rig: Rig, setup: Setup, agents: Processes) -> Stretch:
             agents.require_alive()
             return ledger.agent_position(topic)
 
-        return progress.stretch(progress.follow(done, agents.cpu_s, target, "the agent at the updates' end"))
+        return progress.stretch(progress.follow(begun, done, agents.cpu_s, target, "the agent at the updates' end"))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.progress import Look, Stretch, follow, stretch
+from benchmarks.progress import Look, Stretch, begin, follow, stretch
 from wakestream.errors import FatalError
 
 
@@ -25,8 +25,14 @@ def test_what_is_done_between_two_looks_counts_from_the_beginning() -> None:
 
 def test_following_ends_at_the_target() -> None:
     steps = iter([0, 5, 10, 15])
-    looks = follow(lambda: next(steps), lambda: 0.0, 10, "ten")
-    assert [look.done for look in looks] == [0, 5, 10]
+    looks = follow(begin(0), lambda: next(steps), lambda: 0.0, 10, "ten")
+    assert [look.done for look in looks] == [0, 0, 5, 10]
+
+
+def test_what_was_done_before_it_was_first_looked_at_counts_from_the_beginning() -> None:
+    took = stretch(follow(begin(3), lambda: 10, lambda: 1.5, 10, "ten"))
+    assert (took.done, took.cpu_s) == (7, 1.5)
+    assert took.seconds > 0
 
 
 def test_following_passes_on_what_ends_the_process() -> None:
@@ -34,4 +40,4 @@ def test_following_passes_on_what_ends_the_process() -> None:
         raise FatalError("consumer ended with exit code 1")
 
     with pytest.raises(FatalError, match="exit code 1"):
-        follow(gone, lambda: 0.0, 10, "ten")
+        follow(begin(0), gone, lambda: 0.0, 10, "ten")
