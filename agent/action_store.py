@@ -11,7 +11,7 @@ import msgspec
 from agent import deciding_again, json_text, run_store
 from agent.database import Connection
 from agent.effects.outcome import MOVED, Again, Failed, Outcome, Pending, Stale, Succeeded, Unknown
-from agent.leases import LEASE, Lease, LeaseLostError
+from agent.leases import LEASE, Claiming, Lease, LeaseLostError
 from wakestream import fences, states
 from wakestream.approvals import Policy
 from wakestream.events import Cause
@@ -78,13 +78,13 @@ def propose(connection: Connection, run: run_store.Run, actions: list[Proposed])
         connection.execute("select pg_notify('wake_action', '')")
 
 
-def claim(connection: Connection, by: str) -> Claimed | None:
-    """Take an approved action whose turn it is, or one whose worker let its lease run out.
+def claim(connection: Connection, by: str) -> Claiming:
+    """Take an approved action whose turn it is, or one whose worker let its lease run out: `claimed` says which.
 
     The actions of a run happen in the order of its decision: each waits until those before it are final.
     """
     until = time.monotonic() + LEASE
-    row = connection.execute(
+    answer = connection.execute(
         "with found as ("
         " select a.id, a.state from wake.action a where"
         " ((a.state = 'approved' and a.run_at <= now()) or (a.state = 'executing' and a.lease_until < now()))"
@@ -104,7 +104,13 @@ def claim(connection: Connection, by: str) -> Claimed | None:
         " case when a.decided_by is null then (select e.name || ' ' || e.state from wake.action e"
         " where e.run = a.run and e.number < a.number and e.state <> 'succeeded' order by e.number limit 1) end",
         (sorted(states.ACTION_FINAL), by, LEASE, sorted(states.ACTION_TO_COME)),
-    ).fetchone()
+    )
+    return Claiming(by, until, answer)
+
+
+def claimed(claiming: Claiming) -> Claimed | None:
+    """What was taken, if anything; once the transaction is committed it is held."""
+    row = claiming.answer.fetchone()
     if row is None:
         return None
     action, name, effect, intent, kind, run, attempts, depth, trigger, subjects, fence, later, broken = row
@@ -114,7 +120,9 @@ def claim(connection: Connection, by: str) -> Claimed | None:
         fence=fences.load(fence) if fence else None,
         later=tuple(fences.load(text) for text in later),
     )
-    return Claimed(pending, kind, run, attempts, Lease(by, attempts, until), intent is not None, broken)
+    return Claimed(
+        pending, kind, run, attempts, Lease(claiming.by, attempts, claiming.until), intent is not None, broken
+    )
 
 
 def extend(connection: Connection, action: Claimed) -> None:

@@ -55,14 +55,10 @@ class Gate:
 
         `first` is a step that is stored before, in the same transaction: what is about to be asked.
         """
-        with self._ledger.transaction("asking whether a model may be asked", durable=False) as connection:
-            if first is not None:
-                run_store.store_step(connection, run, first)
-            held = None if run.let_go else budgets.spent(connection, run.charges)
-            answer = held or model_limits.enter(connection, run.id, run.lease, name, settings)
-            if isinstance(answer, Held):
-                _hold(connection, run, answer)
+        answer = self._enter(run, name, settings, first)
         if isinstance(answer, Held):
+            with self._ledger.transaction("holding a run back", durable=False) as connection:
+                _hold(connection, run, answer)
             raise HeldBackError(answer)
         try:
             yield answer
@@ -76,6 +72,22 @@ class Gate:
             with self._ledger.transaction("giving a call's place back", durable=False) as connection:
                 run_store.give_place(connection, run, answer)
             raise
+
+    def _enter(self, run: Run, name: str, settings: Model, first: Step | None) -> Permit | Held:
+        """Whether the model may be asked now. Where nothing counts the call, all answers travel with the commit."""
+        charges = () if run.let_go else run.charges
+        counts = bool(charges) or model_limits.is_limited(settings)
+        with self._ledger.transaction("asking whether a model may be asked", durable=False) as connection:
+            stored = None if first is None else run_store.send_step(connection, run, first)
+            paused = model_limits.ask(connection, name, settings)
+            if counts:
+                if stored is not None:
+                    run_store.require_held(run, stored)
+                held = budgets.spent(connection, charges) or model_limits.told(paused, name)
+                return held or model_limits.enter(connection, run.id, run.lease, name, settings)
+        if stored is not None:
+            run_store.require_held(run, stored)
+        return model_limits.told(paused, name) or Permit()
 
 
 def _charges(trigger: CompiledTrigger, run: Run) -> tuple[budgets.Charge, ...]:

@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from agent.database import Connection
+from agent.database import Connection, Cursor
 from wakestream.errors import WakeError
 
 LEASE = 30.0  # seconds
@@ -31,6 +32,14 @@ class Lease:
     attempt: int
     until: float = 0.0
     """Before this moment of our monotonic clock nobody else can have claimed the work; after it the ledger is asked."""
+
+
+class Claiming(NamedTuple):
+    """A claim that is asked for; its answer comes with the commit."""
+
+    by: str
+    until: float
+    answer: Cursor
 
 
 class Grip:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from agent import budgets, notices
 from agent.budgets import Charge, Counted, Held
-from agent.database import Connection
+from agent.database import Connection, Cursor
 from agent.leases import Lease, LeaseLostError
 from wakestream.config.models import Model
 
@@ -24,12 +23,30 @@ class Permit(msgspec.Struct, frozen=True):
     """What waits for the place of this call, where the model has a `concurrency`."""
 
 
+def is_limited(settings: Model) -> bool:
+    """Whether calls of this model are counted."""
+    return settings.concurrency is not None or settings.rate is not None
+
+
+def ask(connection: Connection, name: str, settings: Model) -> Cursor:
+    """Ask whether the model pauses; `told` reads the answer. A limited model's calls are let in one after the other."""
+    if not is_limited(settings):
+        return connection.execute("select until, reason, until > now() from wake.model_pause where model = %s", (name,))
+    return connection.execute(
+        "insert into wake.model_pause as p (model) values (%s) on conflict (model) do update set model = p.model"
+        " returning until, reason, until > clock_timestamp()",
+        (name,),
+    )
+
+
+def told(asked: Cursor, name: str) -> Held | None:
+    """Why the model may not be asked, if it pauses."""
+    row = asked.fetchone()
+    return _paused(name, row[0], row[1]) if row and row[2] else None
+
+
 def enter(connection: Connection, run_id: str, lease: Lease, name: str, settings: Model) -> Permit | Held:
-    """Whether the model may be asked now. A limited model's calls are let in one after the other."""
-    limited = settings.concurrency is not None or settings.rate is not None
-    pause = _lock(connection, name) if limited else _pause(connection, name)
-    if pause is not None:
-        return pause
+    """Whether the model's limits let one more call in; `ask` comes before it, in the same transaction."""
     if settings.concurrency is not None and (full := _full(connection, run_id, lease, name, settings.concurrency)):
         return full
     rates = _rates(name, settings)
@@ -69,22 +86,6 @@ def leave(connection: Connection, place: str) -> None:
     ).fetchone()
     if woken is not None:
         connection.execute("select pg_notify('wake_run', '')")
-
-
-def _lock(connection: Connection, name: str) -> Held | None:
-    row = connection.execute(
-        "insert into wake.model_pause as p (model) values (%s) on conflict (model) do update set model = p.model"
-        " returning until, reason, until > clock_timestamp()",
-        (name,),
-    ).fetchone()
-    return _paused(name, row[0], row[1]) if row and row[2] else None
-
-
-def _pause(connection: Connection, name: str) -> Held | None:
-    row: Any = connection.execute(
-        "select until, reason from wake.model_pause where model = %s and until > now()", (name,)
-    ).fetchone()
-    return _paused(name, row[0], row[1]) if row else None
 
 
 def _paused(name: str, until: datetime, reason: str) -> Held:

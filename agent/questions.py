@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
+from wakestream.config.lookups import HttpLookup, McpLookup, SqlLookup
 from wakestream.program_actions import CompiledLookup
 
 AT_ONCE = 4
@@ -63,3 +64,16 @@ def misfit(lookup: CompiledLookup, written: Any) -> str | None:
     """What is wrong with the arguments of a call, if anything is."""
     errors = [error.message for error in jsonschema_rs.validator_for(arguments(lookup)).iter_errors(written)]
     return "; ".join(errors)[:300] if errors else None
+
+
+def told(asked: Ask, lookup: CompiledLookup) -> dict[str, Any]:
+    """What a lookup's step says of the question; headers are secrets and are not in it."""
+    settings = lookup.settings
+    match settings:
+        case SqlLookup():
+            question: dict[str, Any] = {"sql": settings.sql}
+        case HttpLookup():
+            question = {"url": settings.url}
+        case McpLookup():
+            question = {"server": settings.server, "tool": settings.tool}
+    return {**question, **({"lookup": asked.lookup, "arguments": asked.arguments} if asked.arguments else {})}

@@ -1,8 +1,7 @@
-"""Runs in the ledger: claiming, their steps, and how they end. Every write is fenced by the claim."""
+"""Runs in the ledger: their steps, and how they end. Every write is fenced by the claim."""
 
 from __future__ import annotations
 
-import time
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, NewType
 
@@ -10,7 +9,7 @@ import msgspec
 
 from agent import budgets, json_text, model_limits
 from agent.budgets import Charge
-from agent.database import Connection
+from agent.database import Connection, Cursor
 from agent.leases import LEASE, Lease, LeaseLostError
 from agent.model_limits import Permit
 from wakestream import settling, states
@@ -65,7 +64,9 @@ class Run(msgspec.Struct, frozen=True):
     let_go: bool = False
     """A person said that it may go on although a budget is spent."""
     together: tuple[ContextEvent, ...] = ()
-    """Of a batch, every event, in the order of their commits; `event` is the first one."""
+    """Of a batch, every event, in the order of their commits; `event` is the first one. See `together`."""
+    batch: str | None = None
+    """Which batch's events it answers to."""
     waited: bool = False
     """It was put off before."""
     charges: tuple[Charge, ...] = ()
@@ -96,69 +97,34 @@ class Step(msgspec.Struct, frozen=True):
     """What the call held."""
 
 
-CLAIM: LiteralString = """
-with waited as (
-    select id from wake.run where state = 'pending' and budget is not null and run_at <= now()
-    and not exists (select from wake.paused_trigger p where p.trigger = run.trigger)
-    order by run_at for update skip locked limit 1
-), next as (
-    select id from wake.run where not exists (select from waited)
-    and ((state = 'pending' and budget is null and run_at <= now()
-        and not exists (select from wake.paused_trigger p where p.trigger = run.trigger))
-        or (state = 'running' and lease_until < now()))
-    order by rank for update skip locked limit 1
-), found as (select id from waited union all select id from next)
-update wake.run r set state = 'running', attempts = attempts + 1, lease_by = %(by)s, budget = null, calling = null,
-    lease_until = now() + make_interval(secs => %(lease)s), started_at = coalesce(started_at, clock_timestamp())
-from found, wake.activation a where r.id = found.id and a.id = r.activation
-returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,
-    exists (select from wake.run_step s where s.run = r.id and s.step not like '%%/%%'),
-    r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch,
-    a.handed::text, a.again::text
-"""
-"""What has waited for a budget or a model comes first: its turn was before."""
-
-
-STORE_STEP: LiteralString = """
+_HELD: LiteralString = """
 with held as (
     update wake.run set tokens_in = tokens_in + %(tokens_in)s, tokens_out = tokens_out + %(tokens_out)s,
         cost = cost + %(cost)s, model_ms = model_ms + %(model_ms)s, model = coalesce(%(model)s, model),
         config_digest = coalesce(%(program)s, config_digest), calling = null
+"""
+_FENCED: LiteralString = """
     where id = %(run)s and state = 'running' and lease_by = %(by)s and attempts = %(attempt)s returning id
 ), stored as (
     insert into wake.run_step (run, step, request, response, error, tokens_in, tokens_out, ms)
     select id, %(step)s, %(request)s::jsonb, %(response)s::jsonb, %(error)s, %(tokens_in)s, %(tokens_out)s, %(ms)s
-    from held on conflict do nothing
+    from held where %(step)s::text is not null on conflict do nothing
+)
+"""
+STORE_STEP: LiteralString = _HELD + _FENCED + "select id from held"  # noqa: S608
+_DECIDED: LiteralString = """
+        , decision = %(decision)s::jsonb, error = null, lease_by = null, lease_until = null,
+        state = case when %(over)s then 'succeeded' else state end,
+        finished_at = case when %(over)s then clock_timestamp() else finished_at end
+"""
+_DONE: LiteralString = """
+, done as (
+    update wake.activation a set state = 'done' from held
+    where (a.id = %(activation)s or a.batch = held.id) and a.state = 'open'
 )
 select id from held
 """
-
-
-def claim(connection: Connection, by: str) -> Run | None:
-    """Take the run whose turn it is: a pending one, or one whose worker let its lease run out."""
-    until = time.monotonic() + LEASE
-    row = connection.execute(CLAIM, {"by": by, "lease": LEASE}).fetchone()
-    if row is None:
-        return None
-    run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch, handed, again = row
-    program, admitted, let_go, waited = rest
-    lease, first = Lease(by, attempts, until), json_text.load_event(event)
-    together = _together(connection, batch) if batch is not None and (batch == run or handed or again) else ()
-    origin = (RunId(run), activation, agent, trigger, source, depth, first, lease, begun)
-    made = Run(*origin, program=program, admitted=admitted, let_go=let_go, waited=waited, together=together)
-    return msgspec.structs.replace(
-        made,
-        handed=json_text.load(handed) if handed else None,
-        again=msgspec.convert(json_text.load(again), Again) if again else None,
-    )
-
-
-def _together(connection: Connection, batch: str) -> tuple[ContextEvent, ...]:
-    rows = connection.execute(
-        "select event::text from wake.activation where batch = %s and opened_at is not null order by committed_at, id",
-        (batch,),
-    ).fetchall()
-    return tuple(json_text.load_event(event) for (event,) in rows)
+DECIDE: LiteralString = _HELD + _DECIDED + _FENCED + _DONE
 
 
 def steps(connection: Connection, run: Run) -> dict[str, Step]:
@@ -174,18 +140,39 @@ def steps(connection: Connection, run: Run) -> dict[str, Step]:
 
 def store_step(connection: Connection, run: Run, step: Step) -> None:
     """Store a step, and on the run and its budgets what it took."""
-    held = connection.execute(
-        STORE_STEP,
-        {
-            **{"run": run.id, "by": run.lease.by, "attempt": run.lease.attempt, "program": run.program},
-            **{"step": step.name, "error": step.error, "model": step.model, "ms": step.ms, "cost": step.cost},
-            **{"request": json_text.storable(step.request), "response": json_text.storable(step.response)},
-            **{"tokens_in": step.tokens_in, "tokens_out": step.tokens_out},
-            "model_ms": step.ms if step.model else 0.0,
-        },
-    )
-    if held.fetchone() is None:
+    require_held(run, send_step(connection, run, step))
+    spend(connection, run, step)
+
+
+def send_step(connection: Connection, run: Run, step: Step) -> Cursor:
+    """Store a step that took nothing; give the answer to `require_held`. Where the claim is lost, nothing is stored."""
+    return connection.execute(STORE_STEP, _held(run, step))
+
+
+def require_held(run: Run, answer: Cursor) -> None:
+    """Raises `LeaseLostError` when the claim was lost before what this is the answer to."""
+    if answer.fetchone() is None:
         raise _lost(run)
+
+
+def _held(run: Run, step: Step | None) -> dict[str, Any]:
+    name, step = (step.name, step) if step is not None else (None, Step(""))
+    return {
+        **{"run": run.id, "by": run.lease.by, "attempt": run.lease.attempt, "program": run.program},
+        **{"step": name, "error": step.error, "model": step.model, "ms": step.ms, "cost": step.cost},
+        **{"request": json_text.storable(step.request), "response": json_text.storable(step.response)},
+        **{"tokens_in": step.tokens_in, "tokens_out": step.tokens_out},
+        "model_ms": step.ms if step.model else 0.0,
+    }
+
+
+def spends(run: Run, step: Step) -> bool:
+    """Whether a step's answer took anything that is counted, or had a place."""
+    return bool(step.permit.place or run.charges or step.permit.charges)
+
+
+def spend(connection: Connection, run: Run, step: Step) -> None:
+    """Count what a step's answer took, and give its place to another."""
     if step.permit.place:
         model_limits.leave(connection, step.permit.place)
     budgets.add(connection, run.charges + step.permit.charges, step.tokens_in + step.tokens_out, step.cost)
@@ -203,15 +190,13 @@ def give_place(connection: Connection, run: Run, permit: Permit) -> None:
         model_limits.leave(connection, permit.place)
 
 
-def decide(connection: Connection, run: Run, decision: dict[str, Any], digest: str, *, over: bool) -> None:
-    """The model has decided; the run is over when its actions are, or at once."""
-    assignments: LiteralString = (
-        "decision = %s::jsonb, config_digest = %s, error = null, lease_by = null, lease_until = null"
-    )
-    if over:
-        assignments += ", state = 'succeeded', finished_at = clock_timestamp()"
-    fence(connection, run, assignments, (json_text.storable(decision), digest))
-    _activation_done(connection, run)
+def decide(connection: Connection, run: Run, decision: dict[str, Any], answered: Step | None, *, over: bool) -> Cursor:
+    """The model has decided; the run is over when its actions are, or at once. Give the answer to `require_held`.
+
+    `answered` is the step in which it did so, where that is not stored yet; what it spent is not counted by this.
+    """
+    said = {"activation": run.activation, "decision": json_text.storable(decision), "over": over}
+    return connection.execute(DECIDE, {**_held(run, answered), **said})
 
 
 def fail(connection: Connection, run: Run, reason: str) -> None:

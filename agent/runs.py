@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent import (
-    action_store,
     answers,
     bound,
+    concluding,
     deciding_again,
-    fencing,
     governing,
     json_text,
     prompt_budget,
     prompts,
-    proposals,
+    questions,
+    run_claim,
     run_store,
 )
 from agent.answers import AnswerError, Decision, Offer
@@ -28,7 +28,7 @@ from agent.database import Ledger
 from agent.fallbacks import Asking
 from agent.gate import Gate
 from agent.keeping import keep
-from agent.leases import Grip
+from agent.leases import Grip, LeaseLostError
 from agent.lookups import Lookups
 from agent.model_client import Answer, ModelClient
 from agent.programs import Programs
@@ -37,7 +37,6 @@ from agent.prompts import Untrusted
 from agent.questions import Ask
 from agent.run_store import Run, Step
 from agent.talk import Said, Talk
-from wakestream.config.lookups import HttpLookup, McpLookup, SqlLookup
 from wakestream.errors import EventError, TransientError
 from wakestream.failpoint import reach
 from wakestream.program import CompiledAgent, CompiledTrigger, Program
@@ -113,18 +112,24 @@ class Runs:
         agent = trigger.agents[run.agent]
         if run.lease.attempt > agent.settings.attempts + CRASHES:
             raise TransientError(f"its worker ended {run.lease.attempt} times before the run did; see the agent's log")
+        if run.batch is not None:
+            run = self._together(run)
         run = self._gate.admit(trigger, run, self._program.digest)
         steps = self._steps(run) if run.begun else {}
         done: deciding_again.Done = ()
         if run.again is not None:
             run, done = deciding_again.take_up(self._ledger, trigger, run, steps)
         question = self._question(agent, run, steps, done)
-        decision = self._decide(agent, run, question, steps)
-        self._propose(trigger, agent, run, question, decision)
+        decision, answered = self._decide(agent, run, question, steps)
+        self._propose(trigger, agent, run, question, decision, answered)
 
     def close(self) -> None:
         """Close what former programs opened."""
         self._programs.close()
+
+    def _together(self, run: Run) -> Run:
+        with self._ledger.transaction("reading a batch", durable=False) as connection:
+            return run_claim.together(connection, run)
 
     def _steps(self, run: Run) -> dict[str, Step]:
         with self._ledger.transaction("reading a run's steps", durable=False) as connection:
@@ -201,25 +206,32 @@ class Runs:
         position, missing = run.event.data.position, run.event.data.missing
         response = self._lookups.ask(lookup, position, values, missing, asked.arguments)
         reach("agent.5.after_lookup")
-        self._store(run, Step(step, _request(asked, lookup), response, ms=response["ms"]))
+        self._store(run, Step(step, questions.told(asked, lookup), response, ms=response["ms"]))
         reach("agent.5.after_lookup_store")
         return response
 
-    def _decide(self, agent: CompiledAgent, run: Run, question: _Question, steps: Mapping[str, Step]) -> Decision:
-        """The decision in the stored answers, or in new ones, with what the model asked on the way."""
+    def _decide(
+        self, agent: CompiledAgent, run: Run, question: _Question, steps: Mapping[str, Step]
+    ) -> tuple[Decision, Step | None]:
+        """The decision in the stored answers, or in new ones, with what the model asked on the way.
+
+        Also the step of the answer that decides where that is new: it is stored with what comes of it.
+        """
         talk, number = question.talk(agent), 0
         while True:
             number += 1
             stored = steps.get(f"model:{number}")
             prompt = question.unstored if number == 1 else None
-            said = self._ask(agent, run, talk, number, prompt) if stored is None else Said.of(stored.response)
+            said, unstored = (
+                self._ask(agent, run, talk, number, prompt) if stored is None else (Said.of(stored.response), None)
+            )
             try:
                 decision = talk.read(said)
             except AnswerError as error:
                 talk.refuse(said, error)
                 continue
             if not decision.ask:
-                return decision
+                return decision, unstored
             told: list[str] = []
             for place, asked in enumerate(decision.ask, 1):
                 before = [*talk.request.messages, *({"content": each} for each in told)]
@@ -244,7 +256,7 @@ class Runs:
             response = self._looked_up(run, step, asked, lookup, question.values, steps)
         except EventError as error:
             refused: dict[str, Any] = {"rows": [], "error": str(error)}
-            self._store(run, Step(step, _request(asked, lookup), refused, str(error)))
+            self._store(run, Step(step, questions.told(asked, lookup), refused, str(error)))
             response = refused
         if "error" in response:
             return prompts.no_answer(str(response["error"]))
@@ -252,8 +264,10 @@ class Runs:
         text, left_out = prompt_budget.fit_rows(agent.settings.prompt_tokens, before, rows)
         return f"{text} and {left_out} more, for which there is no room" if left_out else text
 
-    def _ask(self, agent: CompiledAgent, run: Run, talk: Talk, number: int, prompt: Step | None) -> Said:
-        """One answer, stored before anything is made of it."""
+    def _ask(
+        self, agent: CompiledAgent, run: Run, talk: Talk, number: int, prompt: Step | None
+    ) -> tuple[Said, Step | None]:
+        """One answer, stored before anything is made of it; one that decides comes back with its step, unstored."""
         request = talk.request
         answer, permit, failed = self._asking(run).ask(agent.settings.model, run, request, prompt)
         reach("agent.5.after_model")
@@ -266,12 +280,14 @@ class Runs:
             wrong,
             *(answer.tokens_in, answer.tokens_out, answer.ms, answer.cost, answer.model, permit),
         )
+        if wrong is None and not talk.read(said).ask:
+            return said, step
         failure = f"the model's answer breaks the schema, repaired once: {wrong}" if wrong and talk.repairing else None
         self._store(run, step, failure)
         reach("agent.5.after_model_store")
         if failure:
             raise DecidedAgainstError(failure)
-        return said
+        return said, None
 
     def _asking(self, run: Run) -> Asking:
         grip = Grip(run.lease, lambda: self._extend(run))
@@ -291,46 +307,30 @@ class Runs:
         keep(write, self._stop)
 
     def _propose(
-        self, trigger: CompiledTrigger, agent: CompiledAgent, run: Run, question: _Question, decision: Decision
+        self,
+        trigger: CompiledTrigger,
+        agent: CompiledAgent,
+        run: Run,
+        question: _Question,
+        decision: Decision,
+        answered: Step | None,
     ) -> None:
-        event = run.event
-        actions = proposals.proposed(decision, question.offered, question.values, event)
-        modes = (trigger.settings.mode, agent.settings.mode)
-        actions = governing.governed(actions, modes, agent, question.values["event"]["untrusted"])
-        actions = fencing.fenced(actions, trigger.fences, agent, run.together or (event,))
-        reach("agent.6.before_propose")
-        said = {
-            "reason": decision.reason,
-            "actions": [{"action": each.action, "arguments": each.arguments} for each in decision.actions],
-        }
-
-        def write() -> None:
-            with self._ledger.transaction("proposing actions") as connection:
-                run_store.decide(connection, run, said, self._program.digest, over=not actions)
-                if actions:
-                    action_store.propose(connection, run, actions)
-                    run_store.settle(connection, run.id)
-
-        keep(write, self._stop)
+        try:
+            actions = concluding.actions(trigger, agent, run, decision, question.offered, question.values)
+            reach("agent.6.before_propose")
+            concluding.write(self._ledger, self._stop, run, decision, actions, answered)
+        except LeaseLostError:
+            raise
+        except BaseException:  # whatever ends this: an answer that is paid for is kept
+            if answered is not None:
+                self._store(run, answered)
+            raise
         reach("agent.6.after_propose")
         logger.info(
             "Run decided: %s: %s",
             *(run.id, ", ".join(f"{each.name} {each.state}" for each in actions) or "no action"),
             extra={"action": "run_decided", "run": run.log_context()},
         )
-
-
-def _request(asked: Ask, lookup: CompiledLookup) -> dict[str, Any]:
-    """What a lookup's step says of the question; headers are secrets and are not in it."""
-    settings = lookup.settings
-    match settings:
-        case SqlLookup():
-            question: dict[str, Any] = {"sql": settings.sql}
-        case HttpLookup():
-            question = {"url": settings.url}
-        case McpLookup():
-            question = {"server": settings.server, "tool": settings.tool}
-    return {**question, **({"lookup": asked.lookup, "arguments": asked.arguments} if asked.arguments else {})}
 
 
 def _what_is_wrong(talk: Talk, said: Said, answer: Answer) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from agent import action_store, backoff, measures, run_store
+from agent import action_store, backoff, measures, run_claim, run_store
 from agent.action_store import Claimed
 from agent.actions import Actions
 from agent.backoff import Backoff
@@ -94,7 +94,8 @@ class Worker:
     def _claim(self, by: str) -> Claimed | Run | None:
         # A claim that a crash of the ledger takes back is made again: it need not be durable.
         with self._ledger.transaction("claiming work", durable=False) as connection:
-            return action_store.claim(connection, by) or run_store.claim(connection, by)
+            actions, runs = action_store.claim(connection, by), run_claim.claim(connection, by)
+        return action_store.claimed(actions) or run_claim.claimed(runs)
 
     def _run(self, run: Run, stop: threading.Event) -> None:
         try:

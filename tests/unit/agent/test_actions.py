@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent import action_store, testing
+from agent import action_store, run_claim, testing
 from agent.effects.sql import SqlEffect
 from agent.testing import Hang, Seen, Status, decision
 from tests.unit.agent.airline import disruption
@@ -263,10 +263,22 @@ def test_an_approved_action_is_executed_as_it_was_shown(world: World) -> None:
 def test_two_workers_never_hold_the_same(world: World) -> None:
     decided(world, NOTIFY)
     with world.ledger() as one, world.ledger() as two, one.transaction():
-        first = action_store.claim(one, "one")
-        second = action_store.claim(two, "two")
+        first = action_store.claimed(action_store.claim(one, "one"))
+        second = action_store.claimed(action_store.claim(two, "two"))
         assert first is not None
         assert second is None
+
+
+def test_one_claim_takes_an_action_or_a_run(world: World) -> None:
+    """Both are asked for at once."""
+    decided(world, NOTIFY)
+    world.feed(disruption(43))
+    with world.ledger() as connection:
+        for by, taken in [("one", (True, False)), ("two", (False, True)), ("three", (False, False))]:
+            with connection.transaction():
+                asked = action_store.claim(connection, by), run_claim.claim(connection, by)
+                found = action_store.claimed(asked[0]), run_claim.claimed(asked[1])
+            assert tuple(each is not None for each in found) == taken
 
 
 def test_the_cause_travels(world: World) -> None:

@@ -114,7 +114,7 @@ def test_stored_answers_are_not_asked_again(world: World, monkeypatch: pytest.Mo
     answer(world, GOOD)
     world.feed(disruption())
     with monkeypatch.context() as patched:
-        patched.setattr(world.runs, "_propose", die)
+        patched.setattr("agent.proposals.proposed", die)
         with pytest.raises(KeyboardInterrupt):
             world.work()
     assert world.run()["state"] == "running"
@@ -132,10 +132,11 @@ def test_stored_answers_are_not_asked_again(world: World, monkeypatch: pytest.Mo
     assert (world.run()["state"], world.run()["attempts"], world.run()["tokens_in"]) == ("succeeded", 2, 100)
 
 
-def test_who_lost_the_lease_writes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("answered", [GOOD, decision()])
+def test_who_lost_the_lease_writes_nothing(world: World, answered: Say) -> None:
     def taken(_: Any) -> Reaction:
         world.rows("update wake.run set lease_by = 'other', attempts = attempts + 1 returning 1")
-        return GOOD
+        return answered
 
     world.model.script = taken
     world.feed(disruption())
