@@ -19,7 +19,9 @@ from cdc_consumer.decode import Change
 from cdc_consumer.foreign_messages import Entry
 from cdc_consumer.plan import Plan
 from cdc_consumer.render import Message, Place, Renderer
-from cdc_consumer.store import WHOLE_ROW, Row, Store
+from cdc_consumer.store import Store
+from cdc_consumer.unknown import WHOLE_ROW
+from cdc_consumer.waves import Row
 
 CHUNK = 2000  # changes that one statement takes at most
 
@@ -70,7 +72,7 @@ class AdoptedBatch:
         """Changes of these tables may be missing: what the mirrors have of them is not certain any more."""
         for label in labels:
             if label in self._plan.tables:
-                self._store.doubt_all(self._plan.tables[label])
+                self._store.unknown.doubt_all(self._plan.tables[label])
 
     def _unseen(self, entries: Sequence[Entry], before: int) -> Iterator[_Told]:
         """The entries that say something new; those that nobody can read become dead letters."""
@@ -143,7 +145,7 @@ class AdoptedBatch:
             same = known and row.before == row.after
             doubted = WHOLE_ROW in row.missing_before
             if mirrored and (doubted or (not same and (known or each[1].incremental))):
-                self._store.doubt(row.plan, [row.key])
+                self._store.unknown.doubt(row.plan, [row.key])
             if not same:
                 found.append((each, row))
         return [each for each, _ in found], [row for _, row in found]
@@ -160,7 +162,7 @@ class AdoptedBatch:
         if ordered:
             self._store.apply([change])
         else:
-            self._store.doubt_all(plan)
+            self._store.unknown.doubt_all(plan)
         return self._render.truncate(
             AdoptedPlace(self._source, self._log, entry, number), Row(change, plan), "null", 1, 1
         )

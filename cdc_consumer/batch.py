@@ -21,7 +21,8 @@ from cdc_consumer.plan import Plan
 from cdc_consumer.printed import Printed
 from cdc_consumer.render import Draft, Message, Place, Renderer, cause_json
 from cdc_consumer.retries import Retries
-from cdc_consumer.store import Row, Store
+from cdc_consumer.store import Store
+from cdc_consumer.waves import Row
 from wakestream import change_log, topics
 
 CHUNK = 2000  # changes that one statement takes at most

@@ -10,7 +10,8 @@ import psycopg
 
 from cdc_consumer.entities import EntityPlan
 from cdc_consumer.roots import Touched
-from cdc_consumer.store import WHOLE_ROW, Store
+from cdc_consumer.store import Store
+from cdc_consumer.unknown import WHOLE_ROW
 from wakestream.capture import Member
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -38,7 +39,7 @@ class Asked:
         if roots:
             listed = "[" + ",".join(root.text for root in roots.values()) + "]"
             self._cursor = connection.execute(plan.query, (listed,))
-            if any(store.has_missing(label) for label in plan.involved):
+            if any(store.unknown.any(label) for label in plan.involved):
                 self.take()  # what is not known may be known later
 
     def take(self) -> dict[str, Shown]:
@@ -53,7 +54,7 @@ class Asked:
 
 def _withhold_missing(plan: EntityPlan, store: Store, document: str) -> Shown:
     """The document without stored values that are not known, and their paths; everything else keeps its text."""
-    if not any(store.has_missing(label) for label in plan.involved):
+    if not any(store.unknown.any(label) for label in plan.involved):
         return Shown(document, ())
     entity = plan.entity
     text, paths = _Withholding(plan, store).of_row(entity.root, entity.members, document.encode())
@@ -74,7 +75,7 @@ class _Withholding:
         fields = _fields.decode(image)
         table = self._plan.tables[label]
         key = Store.key_of(table, fields)
-        unknown = self._store.missing(label, [key]).get(key, frozenset[str]()) - {WHOLE_ROW}
+        unknown = self._store.unknown.of(label, [key]).get(key, frozenset[str]()) - {WHOLE_ROW}
         paths = {name for name in unknown if fields.pop(name, None) is not None}
         for member in members:
             text, inner = self._of_member(member, bytes(fields[member.name]))

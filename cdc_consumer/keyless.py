@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from cdc_consumer import doubtful
 from cdc_consumer.doubtful import Doubtful
 from cdc_consumer.tables import TablePlan
-
-if TYPE_CHECKING:
-    from cdc_consumer.store import Row
+from cdc_consumer.waves import Row
 
 Side = Literal["before", "after"]
 

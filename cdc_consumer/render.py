@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from cdc_consumer.collect import Piece
-from cdc_consumer.store import NO_KEY, WHOLE_ROW, Row
 from cdc_consumer.tables import TablePlan
+from cdc_consumer.unknown import WHOLE_ROW
+from cdc_consumer.waves import NO_KEY, Row
 from wakestream import events
 from wakestream.events import Cause
 

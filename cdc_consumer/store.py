@@ -8,44 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import sql
 
-from cdc_consumer import doubtful, keyless
+from cdc_consumer import doubtful, keyless, waves
 from cdc_consumer.decode import Change
 from cdc_consumer.tables import TablePlan
+from cdc_consumer.unknown import WHOLE_ROW, Unknown
+from cdc_consumer.waves import NO_KEY, Row
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-WHOLE_ROW = "*"
-"""Stands in `missing_value` for a row of which nothing is known."""
-
-
-NO_KEY = "null"
-"""The key of a row in a table without one."""
-
-
-class Row(msgspec.Struct, gc=False, eq=False):
-    """What became of one change: its images as PostgreSQL prints them."""
-
-    change: Change
-    plan: TablePlan
-    key: str = ""
-    """The key as a JSON object, or `NO_KEY`."""
-    before: str | None = None
-    after: str | None = None
-    before_known: bool = True
-    """Whether `before` says the truth when it is None."""
-    missing_before: frozenset[str] = frozenset()
-    missing_after: frozenset[str] = frozenset()
-    error: str | None = None
-    """Why its values could not be read."""
-    moved: Row | None = None
-    """The delete of the old key, when this insert is the other half of a change of the key."""
 
 
 class Store:
@@ -62,7 +38,8 @@ class Store:
         self._connection = connection
         self._source = source
         self._tables = tables
-        self._with_missing = self._load_missing()
+        self.unknown = Unknown(connection, source)
+        """What of the mirrors is not known."""
         self.untrusted: set[str] = set()
         """Tables whose mirror may lack rows or changes."""
         self._careful = careful  # rows one by one, so that one that cannot be read is found
@@ -73,15 +50,15 @@ class Store:
         rows = [Row(c, tables[c.table].of_masked if c.masked else tables[c.table]) for c in changes]
         moved = False
         for previous, row in itertools.pairwise(rows):
-            if previous.change.op == "d" and _is_move(previous.change, row.change):
+            if previous.change.op == "d" and waves.is_move(previous.change, row.change):
                 row.moved, moved = previous, True
         whole = not moved and not any(change.op == "t" for change in changes)
-        for segment in [rows] if whole and rows else _segments(rows):
+        for segment in [rows] if whole and rows else waves.segments(rows):
             if segment[0].change.op == "t":
                 self._truncate(segment[0].plan)
                 continue
             asked: list[Callable[[], None]] = []
-            for plan, wave in _waves(segment):
+            for plan, wave in waves.of(segment):
                 finish = self._ask_wave(plan, wave)
                 if finish is None:  # It needs answers at once, and those before it first.
                     _finish(asked)
@@ -100,7 +77,7 @@ class Store:
             return None
         plain = [row for row in wave if row.change.op != "d"]
         images = [row.change.after or b"{}" for row in plain]
-        uncertain = plan.label in self._with_missing or bool(plan.nulls_for_toast)
+        uncertain = self.unknown.any(plan.label) or bool(plan.nulls_for_toast)
         if uncertain or doubtful.may_be_ragged(plan, images) or plan.may_be_doubtful(images):
             return None
         deletes = [row for row in wave if row.change.op == "d"]
@@ -128,7 +105,7 @@ class Store:
             row.key = key
         if self._careful:
             wave = [row for row in wave if row.error is None]
-        known = self._missing_of(plan, wave)
+        known = self.unknown.of(plan.label, [row.key for row in wave])
         plain = [row for row in wave if row.change.op != "d"]
         images = [row.change.after or b"{}" for row in plain]
         ragged = doubtful.may_be_ragged(plan, images)
@@ -145,7 +122,9 @@ class Store:
         self._delete(plan, deletes)
         self._settle_wave(plan, wave, known)
         if known:
-            self._forget_missing(plan, [row for row in [*plain, *deletes] if row.key in known])
+            self.unknown.forget(
+                plan.label, [row.key for row in [*plain, *deletes] if row.key in known and not row.missing_after]
+            )
 
     def _show(self, plan: TablePlan, wave: list[Row]) -> None:
         """Rows of a table without a key: their changes tell both images."""
@@ -216,7 +195,7 @@ class Store:
         keys = self.keys(plan, changes)
         images = self._connection.execute(plan.show, (_array(c.after or b"null" for c in changes),)).fetchall()
         stored = dict(self._connection.execute(plan.present, (_array(c.key for c in changes),)).fetchall())
-        unknown = self.missing(plan.label, keys)
+        unknown = self.unknown.of(plan.label, keys)
         found: list[tuple[str, bytes | None]] = []
         for place, (key, (shown,), change) in enumerate(zip(keys, images, changes, strict=True), 1):
             if key not in unknown and stored.get(place) == shown:
@@ -257,9 +236,7 @@ class Store:
     def _truncate(self, plan: TablePlan) -> None:
         if plan.settings.mirror:
             self._connection.execute(sql.SQL("delete from {}").format(plan.mirror))
-            self._connection.execute(
-                'delete from wake.missing_value where source = %s and "table" = %s', (self._source, plan.label)
-            )
+            self.unknown.forget_table(plan.label)
 
     def _lose(self, row: Row, error: str) -> None:
         """A row whose values PostgreSQL cannot read: nothing of it is known any more."""
@@ -267,7 +244,7 @@ class Store:
         if row.plan.settings.mirror:
             self._delete(row.plan, [row])
         row.missing_after = frozenset({WHOLE_ROW})
-        self._remember_missing(row)
+        self.unknown.remember(row.plan.label, row.key, row.missing_after)
 
     def _apply_doubtful(self, row: Row, known: Mapping[str, frozenset[str]]) -> None:
         """One image that does not tell all: what is unchanged comes from the store, what is lost is remembered."""
@@ -288,7 +265,7 @@ class Store:
         fillable = before is not None and plan.label not in self.untrusted and WHOLE_ROW not in source_missing
         unfilled = (found.unchanged & source_missing) if fillable else found.unchanged
         row.missing_after = found.lost | unfilled
-        self._remember_missing(row)
+        self.unknown.remember(row.plan.label, row.key, row.missing_after)
 
     def _upsert_doubtful(self, row: Row, found: doubtful.Doubtful) -> tuple[str | None, str | None]:
         plan = row.plan
@@ -352,72 +329,7 @@ class Store:
             hidden = doubtful.hidden(row.plan, old, row.after, unknown)
             if not hidden <= row.missing_after:
                 row.missing_after |= hidden
-                self._remember_missing(row)
-
-    def _load_missing(self) -> set[str]:
-        rows = self._connection.execute(
-            'select distinct "table" from wake.missing_value where source = %s', (self._source,)
-        ).fetchall()
-        return {row[0] for row in rows}
-
-    def _missing_of(self, plan: TablePlan, wave: list[Row]) -> dict[str, frozenset[str]]:
-        return self.missing(plan.label, [row.key for row in wave])
-
-    def has_missing(self, label: str) -> bool:
-        """Whether any stored value of this table may be unknown."""
-        return label in self._with_missing
-
-    def missing(self, label: str, keys: Sequence[str]) -> dict[str, frozenset[str]]:
-        """Which stored columns of these rows are not known, by key; rows without such columns are absent."""
-        if label not in self._with_missing:
-            return {}
-        rows = self._connection.execute(
-            'select subject, columns from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
-            (self._source, label, list(keys)),
-        ).fetchall()
-        return {subject: frozenset(columns) for subject, columns in rows}
-
-    def _remember_missing(self, row: Row) -> None:
-        place = (self._source, row.plan.label, row.key)
-        if not row.missing_after:
-            self._connection.execute(
-                'delete from wake.missing_value where source = %s and "table" = %s and subject = %s', place
-            )
-            return
-        self._with_missing.add(row.plan.label)
-        self._connection.execute(
-            'insert into wake.missing_value (source, "table", subject, columns) values (%s, %s, %s, %s)'
-            ' on conflict (source, "table", subject) do update set columns = excluded.columns',
-            (*place, sorted(row.missing_after)),
-        )
-
-    def doubt(self, plan: TablePlan, keys: Sequence[str]) -> None:
-        """What the mirror has of these rows may be newer or older than it should: it is shown, and never a `before`."""
-        self._doubt(plan, sql.SQL("unnest(%s::text[])"), list(keys))
-
-    def doubt_all(self, plan: TablePlan) -> None:
-        """The same of every row that the mirror has."""
-        if plan.settings.mirror:
-            rows = sql.SQL("(select {} from {} m)").format(plan.stored_key, plan.mirror)
-            self._doubt(plan, rows)
-
-    def _doubt(self, plan: TablePlan, subjects: sql.Composable, *parameters: Any) -> None:
-        self._with_missing.add(plan.label)
-        self._connection.execute(
-            sql.SQL(
-                'insert into wake.missing_value as v (source, "table", subject, columns)'
-                " select %s, %s, x.subject, %s from {} as x(subject)"
-                ' on conflict (source, "table", subject) do update set columns ='
-                " array(select distinct unnest(v.columns || excluded.columns) order by 1)"
-            ).format(subjects),
-            (self._source, plan.label, [WHOLE_ROW], *parameters),
-        )
-
-    def _forget_missing(self, plan: TablePlan, rows: list[Row]) -> None:
-        self._connection.execute(
-            'delete from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
-            (self._source, plan.label, [row.key for row in rows if not row.missing_after]),
-        )
+                self.unknown.remember(row.plan.label, row.key, row.missing_after)
 
 
 def _reason(plan: TablePlan, error: psycopg.Error) -> str:
@@ -438,58 +350,9 @@ def _array(texts: Iterable[bytes]) -> str:
     return (b"[%s]" % b",".join(texts)).decode()
 
 
-def _segments(rows: list[Row]) -> Iterator[list[Row]]:
-    """Stretches whose changes may go in waves: a truncate, and an insert that continues a moved row, stand apart."""
-    segment: list[Row] = []
-    for row in rows:
-        alone = row.change.op == "t"
-        if segment and (alone or _continues_moved(row)):
-            yield segment
-            segment = []
-        segment.append(row)
-        if alone:
-            yield segment
-            segment = []
-    if segment:
-        yield segment
-
-
-def _is_move(previous: Change, change: Change) -> bool:
-    """Whether these two are one change of the key: only then do they have one place in the source's log."""
-    return (previous.op, change.op) == ("d", "c") and previous.table == change.table and previous.lsn == change.lsn
-
-
-def _continues_moved(row: Row) -> bool:
-    """Whether what this insert does not tell stands in the row of the old key, which must have been applied first."""
-    image = row.change.after or b""
-    return row.moved is not None and (row.plan.is_doubtful(image) or row.plan.may_hide(image))
-
-
 def _canonical(key: bytes) -> str:
     """A key's text with escapes as PostgreSQL and we write them, which are not Debezium's."""
     return (msgspec.json.encode(msgspec.json.decode(key)) if b"\\" in key else key).decode()
-
-
-def _waves(segment: list[Row]) -> Iterator[tuple[TablePlan, list[Row]]]:
-    """For each table its waves, in order; in a wave every key stands once. What has no key goes in one."""
-    first = segment[0].change.table
-    keys = {row.change.key for row in segment if row.change.table == first}
-    if len(keys) == len(segment):  # one table, and no key twice
-        yield segment[0].plan, segment
-        return
-    counts: dict[tuple[str, bytes], int] = {}
-    waves: dict[str, list[list[Row]]] = {}
-    for row in segment:
-        place = (row.change.table, row.change.key)
-        number = 0 if row.plan.keyless else counts.get(place, 0)
-        counts[place] = number + 1
-        of_table = waves.setdefault(row.change.table, [])
-        if number == len(of_table):
-            of_table.append([])
-        of_table[number].append(row)
-    for of_table in waves.values():
-        for wave in of_table:
-            yield wave[0].plan, wave
 
 
 def _savepoint(connection: psycopg.Connection[Any], wanted: bool) -> contextlib.AbstractContextManager[Any]:

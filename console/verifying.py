@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from cdc_consumer.store import WHOLE_ROW
 from cdc_consumer.tables import TablePlan
+from cdc_consumer.unknown import WHOLE_ROW
 from connectors import databases
 from console import views
 from console.comparing import Found, Side

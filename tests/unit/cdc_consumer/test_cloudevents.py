@@ -10,8 +10,8 @@ from cloudevents.core.v1.event import CloudEvent
 from cdc_consumer.collect import Piece
 from cdc_consumer.decode import Change
 from cdc_consumer.render import EntityChange, Message, Renderer
-from cdc_consumer.store import Row
 from cdc_consumer.tables import TablePlan
+from cdc_consumer.waves import Row
 from wakestream import events
 from wakestream.capture import CapturedTable
 from wakestream.catalogue import Column, Table

@@ -8,7 +8,8 @@ from typing import Any
 from cdc_consumer import mirror_tables
 from cdc_consumer.decode import Change
 from cdc_consumer.plan import Plan
-from cdc_consumer.store import Row, Store
+from cdc_consumer.store import Store
+from cdc_consumer.waves import Row
 from tests.harness.source import Connection
 from tests.unit.cdc_consumer.tables import SOURCE, column, complete_store, plan, table
 
@@ -72,4 +73,4 @@ def test_a_mirror_loses_columns_where_it_stands_with_what_was_missing_of_them(co
     applied(complete_store(connection, old), "c")
     store = next_store(connection, old, new)
     assert stored(connection) == [(1, 'a"ä\\')]
-    assert not store.has_missing("public.seat")
+    assert not store.unknown.any("public.seat")

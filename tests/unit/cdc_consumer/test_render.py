@@ -9,7 +9,8 @@ from cdc_consumer import render
 from cdc_consumer.collect import Piece
 from cdc_consumer.decode import Change
 from cdc_consumer.render import Message, Renderer
-from cdc_consumer.store import WHOLE_ROW, Row
+from cdc_consumer.unknown import WHOLE_ROW
+from cdc_consumer.waves import Row
 from tests.harness.context import Number, exact
 from tests.unit.cdc_consumer.tables import column, table, table_plan
 from wakestream import events

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cdc_consumer.decode import Change
 from cdc_consumer.plan import Plan
-from cdc_consumer.store import Row, Store
+from cdc_consumer.store import Store
+from cdc_consumer.waves import Row
 from tests.harness.source import Connection, forget
 from tests.unit.cdc_consumer.tables import (
     BOOKING,
