@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any, cast
 
 import requests
@@ -71,7 +72,19 @@ def _at(rig: Rig, setup: Setup, rate: Rate) -> list[Figure]:
             sent = writer.result(rate.rows / rate.per_second + readers.PATIENCE)
             seen_bare, seen_events = bare.result(), events.result()
     asked = until(lambda: _all_asked(rig, marks[:: rate.activates]), "the requests at the model's server")
-    return _figures(rate, sent, marks[rate.warm_up :], seen_bare, seen_events, asked)
+    measured = marks[rate.warm_up :]
+    found = _figures(rate, sent, measured, seen_bare, seen_events, asked)
+    return found + _activated(rig, setup, rate, measured, asked)
+
+
+def _activated(rig: Rig, setup: Setup, rate: Rate, measured: range, asked: dict[int, float]) -> list[Figure]:
+    """From where an activation is written, which is before its commit, to the request that it leads to."""
+    with rig.looks(setup) as ledger:
+        written = ledger.activated(measured)
+    since = time.time() - time.perf_counter()  # one clock for all processes of a machine
+    waits = [asked[mark] + since - at for mark, at in written.items()]
+    what = f"activation → request at the model, at {rate.per_second} tx/s"
+    return figures.latency_figures(f"latency.{rate.per_second}.activation", what, waits)
 
 
 def _figures(

@@ -73,6 +73,16 @@ class Looks:
         """How many runs have succeeded."""
         return self._number("select count(*) from wake.run where state = 'succeeded'", ())
 
+    def activated(self, marks: range) -> dict[int, float]:
+        """When the activation that each marked row led to was written, in seconds of `time.time`."""
+        mark = "(event #>> '{data,after,mark}')::bigint"
+        rows = self._connection.execute(
+            f"select {mark}, extract(epoch from created_at)::float8 from wake.activation"
+            f" where {mark} between %s and %s",
+            (marks.start, marks.stop - 1),
+        ).fetchall()
+        return {int(number): float(at) for number, at in rows}
+
     def _number(self, query: str, values: tuple[str, ...], absent: int = -1) -> int:
         row = self._connection.execute(query.encode(), values).fetchone()
         return absent if row is None or row[0] is None else int(cast("int", row[0]))

@@ -50,6 +50,7 @@ PROMISES = (
     Promise("documents.200.event.over_bare.p99", f"{_DOCUMENT}, p99", "at most", 12.0),
     Promise("latency.20.model.over_bare.p50", f"{_MODEL}, p50", "at most", 8.0),
     Promise("latency.20.model.over_bare.p99", f"{_MODEL}, p99", "at most", 25.0),
+    Promise("latency.20.activation.p50", "activation → request at the model, 20 activations/s, p50", "at most", 5.0),
     Promise("load.ratio", "one load: our last event / the bare reader's last change", "at most", 1.1),
     Promise("backlog.rows.per_cpu_s", "consumer on a backlog, `mirror: false`, per CPU second", "at least", 100_000),
     Promise("backlog.mirrored.per_cpu_s", "consumer on a backlog, mirrored, per CPU second", "at least", 80_000),

@@ -27,7 +27,7 @@ OTHERS = {
 
 
 def expected() -> set[str]:
-    stages = ("bare", "event", "event.over_bare", "model", "model.over_bare")
+    stages = ("bare", "event", "event.over_bare", "model", "model.over_bare", "activation")
     latencies = {f"latency.{rate}.{stage}.{q}" for rate in (20, 200) for stage in stages for q in QUANTILES}
     backlog = {
         f"backlog.{how}.{what}"
