@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
+import msgspec
 from psycopg import sql
 
 from agent import json_text, net_change
 from agent.database import Connection
-from wakestream import capture, documents, fences
-from wakestream.capture import Entity, Member, Revision
+from wakestream import capture, documents, fences, withholding
+from wakestream.capture import Entity, Revision
 from wakestream.errors import EventError, TransientError
 from wakestream.events import ContextEvent
 
@@ -59,8 +60,9 @@ def _again(connection: Connection, revision: Revision, at: Place, event: Context
         raise EventError(f"entity `{data.entity}` is no longer in the context store")
     tables = entity.tables if entity is not None else frozenset({event.table})
     _require_whole(connection, revision.source, tables)
-    after = _read(connection, revision.source, event, entity)
-    missing = _withhold(revision, after, event, fences.unknown(connection, revision.source, set(tables)))
+    image = _read(connection, revision.source, event, entity)
+    unknown = fences.unknown(connection, revision.source, set(tables))
+    after, missing = _withhold(revision, image, event, unknown)
     now = cast("dict[str, Any]", json_text.load(json_text.dump(event)))
     position = {"log": at.log, "offset": at.offset, "seq": 0, "of": 0, "commit": at.commit}
     kept = [path for path in data.missing if path.partition(".")[0] == "before"]
@@ -76,8 +78,8 @@ def _require_whole(connection: Connection, source: str, tables: frozenset[str]) 
         raise TransientError(f"what is in {table} now cannot be told: {reason}", family="lookup")
 
 
-def _read(connection: Connection, source: str, event: ContextEvent, entity: Entity | None) -> dict[str, Any] | None:
-    """The image as it stands; None where there is no such row."""
+def _read(connection: Connection, source: str, event: ContextEvent, entity: Entity | None) -> str | None:
+    """The image as it stands, as JSON; None where there is no such row."""
     label, name = (entity.root, entity.name) if entity is not None else (event.table, "wake__row")
     tables = {each: fences.mirror(source, each) for each in (entity.tables if entity is not None else (label,))}
     alias, key = sql.Identifier(name), event.data.key or {}
@@ -95,35 +97,27 @@ def _read(connection: Connection, source: str, event: ContextEvent, entity: Enti
         joins=documents.joins(entity, tables) if entity is not None else sql.SQL(""),
     )
     row = connection.execute(query, (json_text.dump(key),)).fetchone()
-    return json_text.load(row[0]) if row else None
+    return row[0] if row else None
 
 
-def _withhold(revision: Revision, after: dict[str, Any] | None, event: ContextEvent, unknown: Unknown) -> list[str]:
-    """Take what is not known out of an image; returns its paths, with those that no image of this event can hold."""
-    if after is None:
-        return []
+def _withhold(
+    revision: Revision, image: str | None, event: ContextEvent, unknown: Unknown
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The image without what is not known, and its paths, with those that no image of this event can hold."""
+    if image is None:
+        return None, []
     entity = None if event.data.entity is None else revision.capture.entities[event.data.entity]
     label, members = (event.table, ()) if entity is None else (entity.root, entity.members)
-    paths = {f"after.{path}" for path in _take_out(revision, after, label, members, unknown)}
+
+    def of(label: str, fields: Mapping[str, msgspec.Raw]) -> Sequence[str]:
+        key = {name: json_text.load(bytes(fields[name])) for name in revision.catalogue.tables[label].key}
+        return unknown.get((label, fences.key_text(key)), ())
+
+    text, found = withholding.withhold(of, label, members, image.encode())
+    after = cast("dict[str, Any]", json_text.load(text))
     lost = [path for path in event.data.missing if path.startswith("after.")]
-    return sorted(paths.union(path for path in lost if not _holds(after, path.split(".")[1:])))
-
-
-def _take_out(
-    revision: Revision, row: dict[str, Any], label: str, members: Sequence[Member], unknown: Unknown
-) -> Iterable[str]:
-    """Take unknown values out of a row and of the rows in it; gives their paths."""
-    key = {name: row.get(name) for name in revision.catalogue.tables[label].key}
-    for name in unknown.get((label, fences.key_text(key)), ()):
-        if row.pop(name, None) is not None:
-            yield name
-    for member in members:
-        found = row.get(member.name)
-        for inner in cast("list[Any]", found) if isinstance(found, list) else [found]:
-            if isinstance(inner, dict):
-                document = cast("dict[str, Any]", inner)
-                for path in _take_out(revision, document, member.table, member.members, unknown):
-                    yield f"{member.name}.{path}"
+    paths = {f"after.{path}" for path in found}
+    return after, sorted(paths.union(path for path in lost if not _holds(after, path.split(".")[1:])))
 
 
 def _holds(image: Any, path: list[str]) -> bool:
