@@ -38,10 +38,11 @@ from wakestream.errors import TransientError
 from wakestream.failpoint import reach
 
 LOCK_TIMEOUT = 5.0  # seconds
+IDLE_TIMEOUT = 20.0  # seconds; whoever is frozen in a transaction, or waits for the ledger, locks nobody out for longer
 PATIENCE = 3.0  # seconds that a transaction in progress is waited for before its backend is ended
 TERMINATION = 5000  # milliseconds
 
-_AGAIN_CLASSES = {"08", "40", "53", "55", "57", "58"}
+_AGAIN_CLASSES = {"08", "25", "40", "53", "55", "57", "58"}  # 25: it stood idle, and the server has ended it
 _CONNECTION_CLASSES = {"", "08", "57", "58", "XX"}
 _Connection = psycopg.Connection[Any]
 
@@ -230,9 +231,12 @@ def _plain(value: Any) -> Any:
 
 def _begin(connection: _Connection, plan: SqlPlan) -> SqlIntent:
     """Start the transaction and give it an id."""
-    limits: LiteralString = "select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
-    milliseconds = str(int(plan.timeout_s * 1000))
-    connection.execute(limits, (str(int(min(LOCK_TIMEOUT, plan.timeout_s) * 1000)), milliseconds))
+    limits: LiteralString = (
+        "select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),"
+        " set_config('idle_in_transaction_session_timeout', %s, true)"
+    )
+    seconds = (min(LOCK_TIMEOUT, plan.timeout_s), plan.timeout_s, IDLE_TIMEOUT)
+    connection.execute(limits, [str(int(each * 1000)) for each in seconds])
     row = connection.execute(
         "select pg_current_xact_id()::text, pg_backend_pid(),"
         " (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()),"

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from agent import run_store, testing
+from agent import run_claim, testing
 from agent.leases import LEASE
 from tests.unit.agent.airline import disruption
 from tests.unit.agent.conftest import World
@@ -48,7 +48,7 @@ def _copy(connection: psycopg.Connection[Any], state: str, budget: str | None, l
 def explained(world: World) -> dict[str, Any]:
     with world.ledger() as connection, connection.transaction(force_rollback=True):
         row = connection.execute(
-            "explain (analyze, buffers, format json) " + run_store.CLAIM, {"by": "x", "lease": LEASE}
+            "explain (analyze, buffers, format json) " + run_claim.CLAIM, {"by": "x", "lease": LEASE}
         ).fetchone()
     assert row is not None
     return row[0][0]["Plan"]

@@ -12,6 +12,7 @@ import pytest
 from agent.effects import sql
 from agent.effects.outcome import Again, Failed, Pending, Succeeded, Unknown
 from agent.effects.sql import SqlEffect, SqlPlan
+from tests.harness.waiting import eventually
 from tests.unit.agent.conftest import Databases
 from wakestream import marks
 from wakestream.errors import TransientError
@@ -72,6 +73,21 @@ def test_the_intent_is_recorded_before_the_commit(effect: SqlEffect, ops: psycop
     assert committed > datetime.fromisoformat(intent["began_at"])
     assert intent["database"] == "ops"
     assert flight(ops) == 8
+
+
+def test_whoever_is_frozen_in_its_transaction_holds_nothing_for_long(
+    effect: SqlEffect, ops: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends it, nothing has happened, and the action is tried again."""
+    monkeypatch.setattr(sql, "IDLE_TIMEOUT", 0.1)
+    listed = "select not exists (select from pg_stat_activity where pid = %s)"
+
+    def frozen(intent: dict[str, Any]) -> None:
+        eventually(lambda: (ops.execute(listed, (intent["pid"],)).fetchone() or [False])[0], "the backend's end")
+
+    assert isinstance(effect.execute(pending(), frozen), Again)
+    assert flight(ops) == 7
+    assert isinstance(effect.execute(pending(), nothing), Succeeded)
 
 
 def test_the_mark_is_signed_for_the_transaction(
