@@ -23,12 +23,15 @@ class Bell:
 
     def __init__(self) -> None:
         self._rings = 0
+        self.news = 0
+        """How often it was said that there are new runs, or some to be taken up again."""
         self._changed = threading.Condition()
 
-    def ring(self) -> None:
-        """There may be work."""
+    def ring(self, *, news: bool = False) -> None:
+        """There may be work; `news` is true where that may be runs that nobody could have claimed before."""
         with self._changed:
             self._rings += 1
+            self.news += news
             self._changed.notify()
 
     def heard(self) -> int:
@@ -53,8 +56,8 @@ def listen(url: str, bell: Bell, stop: threading.Event) -> None:
                     connection.execute(f"listen {channel}")
                 backoff.reset()
                 while not stop.is_set():
-                    for _ in connection.notifies(timeout=LISTEN, stop_after=1):
-                        bell.ring()
+                    for each in connection.notifies(timeout=LISTEN, stop_after=1):
+                        bell.ring(news=each.channel == "wake_run")
         except (TransientError, psycopg.OperationalError) as error:
             logger.info("Listening to the ledger pauses: %s", error, extra={"action": "listen_paused"})
             stop.wait(backoff.next())

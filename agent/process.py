@@ -33,6 +33,7 @@ from agent.leases import Holdings
 from agent.lookups import Lookups
 from agent.model_client import ModelClient
 from agent.positions import Start
+from agent.run_claim import Turn
 from agent.runs import Runs
 from agent.sharing import Shares
 from agent.steward import Steward
@@ -108,7 +109,11 @@ class _Process:
     stop: threading.Event
     holdings: Holdings = field(default_factory=Holdings)
     bell: Bell = field(default_factory=Bell)
+    turn: Turn = field(init=False)
     failures: list[BaseException] = field(default_factory=list[BaseException])
+
+    def __post_init__(self) -> None:
+        self.turn = Turn(self.bell)
 
     def run(self) -> None:
         models = self._models()
@@ -136,7 +141,7 @@ class _Process:
             own,
             name=self.holdings.name,
             start=self.options.start,
-            wake=self.bell.ring,
+            wake=lambda: self.bell.ring(news=True),
             shares=shares,
         )
         ledger = self._ledger("steward")
@@ -191,7 +196,7 @@ class _Process:
             lookups.close()
 
         actions = Actions(own, effects.kinds(Setting(self.program.config, self.key, seen)), self.stop)
-        worker = Worker(self.program, own, self.holdings, self.bell, runs, actions)
+        worker = Worker(self.program, own, self.holdings, self.bell, runs, actions, self.turn)
         return worker, _Part(name, lambda: worker.run(self.stop), close)
 
     def _models(self) -> dict[str, ModelClient]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from agent import action_store, backoff, measures, run_claim, run_store
+from agent import action_store, backoff, measures, run_store
 from agent.action_store import Claimed
 from agent.actions import Actions
 from agent.backoff import Backoff
@@ -14,6 +14,7 @@ from agent.database import Ledger
 from agent.deciding_again import OvertakenError
 from agent.gate import HeldBackError
 from agent.leases import Holdings, LeaseLostError
+from agent.run_claim import Turn
 from agent.run_store import Run
 from agent.runs import DecidedAgainstError, Runs
 from agent.unexpected import UnexpectedError
@@ -33,12 +34,21 @@ class Worker:
     """One thread's loop."""
 
     def __init__(
-        self, program: Program, ledger: Ledger, holdings: Holdings, bell: Bell, runs: Runs, actions: Actions
+        self,
+        program: Program,
+        ledger: Ledger,
+        holdings: Holdings,
+        bell: Bell,
+        runs: Runs,
+        actions: Actions,
+        turn: Turn | None = None,
     ) -> None:
+        """`turn` is what the workers of a process share."""
         self._program = program
         self._ledger = ledger
         self._holdings = holdings
         self._bell = bell
+        self._turn = turn or Turn(bell)
         self._runs = runs
         self._actions = actions
 
@@ -92,10 +102,13 @@ class Worker:
         return True
 
     def _claim(self, by: str) -> Claimed | Run | None:
-        # A claim that a crash of the ledger takes back is made again: it need not be durable.
-        with self._ledger.transaction("claiming work", durable=False) as connection:
-            actions, runs = action_store.claim(connection, by), run_claim.claim(connection, by)
-        return action_store.claimed(actions) or run_claim.claimed(runs)
+        while True:
+            # A claim that a crash of the ledger takes back is made again: it need not be durable.
+            with self._ledger.transaction("claiming work", durable=False) as connection:
+                actions, runs = action_store.claim(connection, by), self._turn.claim(connection, by)
+            found = action_store.claimed(actions) or self._turn.claimed(runs)
+            if found is not None or runs.from_beginning:
+                return found
 
     def _run(self, run: Run, stop: threading.Event) -> None:
         try:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from agent import action_store, run_claim, testing
+from agent import action_store, testing
+from agent.bell import Bell
 from agent.effects.sql import SqlEffect
+from agent.run_claim import Turn
 from agent.testing import Hang, Seen, Status, decision
 from tests.unit.agent.airline import disruption
 from tests.unit.agent.conftest import MakeWorld, World
@@ -273,11 +275,12 @@ def test_one_claim_takes_an_action_or_a_run(world: World) -> None:
     """Both are asked for at once."""
     decided(world, NOTIFY)
     world.feed(disruption(43))
+    turn = Turn(Bell())
     with world.ledger() as connection:
         for by, taken in [("one", (True, False)), ("two", (False, True)), ("three", (False, False))]:
             with connection.transaction():
-                asked = action_store.claim(connection, by), run_claim.claim(connection, by)
-                found = action_store.claimed(asked[0]), run_claim.claimed(asked[1])
+                asked = action_store.claim(connection, by), turn.claim(connection, by)
+                found = action_store.claimed(asked[0]), turn.claimed(asked[1])
             assert tuple(each is not None for each in found) == taken
 
 

@@ -41,8 +41,14 @@ def test_nobody_rings() -> None:
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_notifications_ring(databases: Databases, channel: str) -> None:
     rung, stop = threading.Event(), threading.Event()
+    told: list[bool] = []
     bell = Bell()
-    bell.ring = rung.set  # type: ignore[method-assign]
+
+    def ring(*, news: bool = False) -> None:
+        told.append(news)
+        rung.set()
+
+    bell.ring = ring  # type: ignore[method-assign]
     thread = threading.Thread(target=listen, args=(databases.ledger, bell, stop))
     thread.start()
     with psycopg.connect(databases.ledger, autocommit=True) as connection:
@@ -53,6 +59,7 @@ def test_notifications_ring(databases: Databases, channel: str) -> None:
     stop.set()
     thread.join()
     assert rung.is_set()
+    assert set(told) == {channel == "wake_run"}
 
 
 def test_pauses_double_up_to_a_limit() -> None:

@@ -48,7 +48,8 @@ def _copy(connection: psycopg.Connection[Any], state: str, budget: str | None, l
 def explained(world: World) -> dict[str, Any]:
     with world.ledger() as connection, connection.transaction(force_rollback=True):
         row = connection.execute(
-            "explain (analyze, buffers, format json) " + run_claim.CLAIM, {"by": "x", "lease": LEASE}
+            "explain (analyze, buffers, format json) " + run_claim.CLAIM,
+            {"by": "x", "lease": LEASE, "since": run_claim.BEGINNING},
         ).fetchone()
     assert row is not None
     return row[0][0]["Plan"]
