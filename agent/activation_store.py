@@ -9,7 +9,7 @@ from typing import NamedTuple
 from agent import admission, json_text, own_changes, positions, wait_store
 from agent.activations import Batch, Ending, Firing, Letter, NewActivation, Waiting
 from agent.admission import Admitted, NewRun
-from agent.database import Connection
+from agent.database import Connection, execute_each
 from agent.positions import Owned, Place
 from wakestream.events import ContextEvent
 from wakestream.program import Program
@@ -48,16 +48,16 @@ def fire(connection: Connection, firings: Sequence[Firing], program: Program) ->
     if not firings:
         return Written([], 0)
     admitted = admission.admit(connection, firings)
-    with connection.cursor() as cursor:
-        cursor.executemany(_INSERT, [_fired_row(each) for each in admitted if not each.firing.waited])
-        cursor.executemany(
-            "update wake.activation set state = %s, reason = %s, opened_at = %s, event = %s::jsonb where id = %s",
-            [
-                (each.state, each.reason, each.opened_at, each.firing.payload, each.firing.id)
-                for each in admitted
-                if each.firing.waited
-            ],
-        )
+    execute_each(connection, _INSERT, [_fired_row(each) for each in admitted if not each.firing.waited])
+    execute_each(
+        connection,
+        "update wake.activation set state = %s, reason = %s, opened_at = %s, event = %s::jsonb where id = %s",
+        [
+            (each.state, each.reason, each.opened_at, each.firing.payload, each.firing.id)
+            for each in admitted
+            if each.firing.waited
+        ],
+    )
     runs = [_run_of(each) for each in admitted if each.state == "open"]
     runs += admission.join_batches(connection, [each for each in admitted if each.group is not None])
     begin_runs(connection, runs, program.digest)
@@ -72,16 +72,16 @@ def begin_runs(connection: Connection, runs: Sequence[NewRun], digest: str) -> N
     """
     if not runs:
         return
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into wake.run (id, activation, agent, trigger, key, subject, state, config_digest, rank)"
-            " values (%(id)s, %(activation)s, %(agent)s, %(trigger)s, %(key)s::jsonb, %(subject)s, 'pending',"
-            " %(digest)s, greatest(clock_timestamp() - make_interval(mins => %(priority)s),"
-            " (select max(rank) + interval '1 second' from wake.run"
-            " where trigger = %(trigger)s and subject = %(subject)s and state = 'pending')))"
-            " on conflict do nothing",
-            [{**each._asdict(), "digest": digest} for each in runs],
-        )
+    execute_each(
+        connection,
+        "insert into wake.run (id, activation, agent, trigger, key, subject, state, config_digest, rank)"
+        " values (%(id)s, %(activation)s, %(agent)s, %(trigger)s, %(key)s::jsonb, %(subject)s, 'pending',"
+        " %(digest)s, greatest(clock_timestamp() - make_interval(mins => %(priority)s),"
+        " (select max(rank) + interval '1 second' from wake.run"
+        " where trigger = %(trigger)s and subject = %(subject)s and state = 'pending')))"
+        " on conflict do nothing",
+        [{**each._asdict(), "digest": digest} for each in runs],
+    )
     connection.execute("select pg_notify('wake_run', '')")
 
 
@@ -89,18 +89,18 @@ def write_letters(connection: Connection, letters: list[Letter]) -> None:
     """Dead letters; one that is there already stays as it is."""
     if not letters:
         return
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            'insert into wake.dead_letter (stage, kind, reason, topic, partition, "offset", digest, subject, event)'
-            " values ('agent', %s, %s, %s, %s, %s, %s, %s, %s::jsonb) on conflict do nothing",
-            [
-                (
-                    *(each.kind, each.reason, each.message.topic, each.message.partition, each.message.offset),
-                    *(hashlib.sha256(each.message.payload).hexdigest(), each.subject, each.event),
-                )
-                for each in letters
-            ],
-        )
+    execute_each(
+        connection,
+        'insert into wake.dead_letter (stage, kind, reason, topic, partition, "offset", digest, subject, event)'
+        " values ('agent', %s, %s, %s, %s, %s, %s, %s, %s::jsonb) on conflict do nothing",
+        [
+            (
+                *(each.kind, each.reason, each.message.topic, each.message.partition, each.message.offset),
+                *(hashlib.sha256(each.message.payload).hexdigest(), each.subject, each.event),
+            )
+            for each in letters
+        ],
+    )
 
 
 def write_counts(connection: Connection, counts: Mapping[tuple[str, str], tuple[int, str]]) -> None:
@@ -123,8 +123,7 @@ _INSERT = (
 
 def insert(connection: Connection, found: Iterable[NewActivation]) -> None:
     """Activations that wait, or were kept from firing; those that exist already stay as they are."""
-    with connection.cursor() as cursor:
-        cursor.executemany(_INSERT, [_row(each) for each in found])
+    execute_each(connection, _INSERT, [_row(each) for each in found])
 
 
 def _row(each: NewActivation) -> tuple[object, ...]:
@@ -154,11 +153,11 @@ def _run_of(each: Admitted) -> NewRun:
 
 
 def _end(connection: Connection, endings: Iterable[Ending]) -> None:
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "update wake.activation set state = 'suppressed', reason = %s where id = %s and state = 'held'",
-            [(each.reason, each.activation) for each in endings],
-        )
+    execute_each(
+        connection,
+        "update wake.activation set state = 'suppressed', reason = %s where id = %s and state = 'held'",
+        [(each.reason, each.activation) for each in endings],
+    )
 
 
 def _key(event: ContextEvent) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from agent import json_text, notices
 from agent.activations import Firing
-from agent.database import Connection, Cursor
+from agent.database import Connection, Cursor, execute_each
 from agent.triggers import Images
 from agent.waits import Key
 from wakestream import states, topics
@@ -165,11 +165,11 @@ def _broken(asked: Cursor) -> dict[Key, str]:
 
 
 def _trip(connection: Connection, known: _Known) -> None:
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into wake.open_breaker (trigger, subject, reason) values (%s, %s, %s) on conflict do nothing",
-            [(*key, reason) for key, reason in known.tripped.items()],
-        )
+    execute_each(
+        connection,
+        "insert into wake.open_breaker (trigger, subject, reason) values (%s, %s, %s) on conflict do nothing",
+        [(*key, reason) for key, reason in known.tripped.items()],
+    )
     for (trigger, subject), reason in known.tripped.items():
         notices.tell(connection, "breaker_open", f"{trigger} {subject}", f"trigger {trigger}, {subject}: {reason}")
 

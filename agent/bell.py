@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections.abc import Callable
 
 import psycopg
 
@@ -27,12 +28,12 @@ class Bell:
         """How often it was said that there are new runs, or some to be taken up again."""
         self._changed = threading.Condition()
 
-    def ring(self, *, news: bool = False) -> None:
-        """There may be work; `news` is true where that may be runs that nobody could have claimed before."""
+    def ring(self, *, many: int = 1, news: bool = False) -> None:
+        """There may be work for so many; `news`: it may be runs that nobody could have claimed before."""
         with self._changed:
             self._rings += 1
             self.news += news
-            self._changed.notify()
+            self._changed.notify(many)
 
     def heard(self) -> int:
         """What to give to `wait`: take it before looking for work, so that no ring falls between."""
@@ -46,8 +47,11 @@ class Bell:
                 self._changed.wait(timeout)
 
 
-def listen(url: str, bell: Bell, stop: threading.Event) -> None:
-    """Ring for each notification until told to stop; while the ledger is away, polling has to do."""
+def listen(url: str, bell: Bell, stop: threading.Event, is_ours: Callable[[int], bool] = lambda _: False) -> None:
+    """Ring for each notification until told to stop; while the ledger is away, polling has to do.
+
+    `is_ours` tells a session that rings by itself, or whose thread looks for work next: nobody is woken for it.
+    """
     backoff = Backoff()
     while not stop.is_set():
         try:
@@ -57,7 +61,8 @@ def listen(url: str, bell: Bell, stop: threading.Event) -> None:
                 backoff.reset()
                 while not stop.is_set():
                     for each in connection.notifies(timeout=LISTEN, stop_after=1):
-                        bell.ring(news=each.channel == "wake_run")
+                        if not is_ours(each.pid):
+                            bell.ring(news=each.channel == "wake_run")
         except (TransientError, psycopg.OperationalError) as error:
             logger.info("Listening to the ledger pauses: %s", error, extra={"action": "listen_paused"})
             stop.wait(backoff.next())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -47,6 +47,8 @@ class Ledger:
         self._connection: Connection | None = None
         self._pipeline = contextlib.ExitStack()
         self._lock = threading.Lock()
+        self.backend: int | None = None
+        """The server's number of the session that was opened last."""
 
     @contextlib.contextmanager
     def transaction(self, doing: str, *, durable: bool = True) -> Generator[Connection]:
@@ -74,6 +76,7 @@ class Ledger:
         if self._connection is None or self._connection.closed:
             options = f"-c synchronous_commit=off -c transaction_timeout={LONGEST}s"
             self._connection = ledger.connect(self._url, name=self._name, options=options)
+            self.backend = self._connection.info.backend_pid
             self._pipeline.enter_context(self._connection.pipeline())
         return self._connection
 
@@ -88,6 +91,15 @@ class Ledger:
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
+
+
+def execute_each(
+    connection: Connection, query: LiteralString, rows: Iterable[Sequence[object] | Mapping[str, object]]
+) -> None:
+    """Execute a statement for each row. In a pipeline they travel together, where `executemany` would wait twice."""
+    with connection.cursor() as cursor:
+        for row in rows:
+            cursor.execute(query, row)
 
 
 @contextlib.contextmanager

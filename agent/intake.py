@@ -42,7 +42,7 @@ class Intake:
         *,
         name: str,
         start: Start,
-        wake: Callable[[], None],
+        wake: Callable[[int], None],
         shares: Shares | None = None,
     ) -> None:
         self._program = program
@@ -158,8 +158,10 @@ class Intake:
         if not batch.moved or (may_wait and program is None and self._carry(batch)):
             return
         self._carried = None
-        # Positions alone may be lost in a crash of the ledger: the events before them are read again, to no effect.
-        with self._ledger.transaction("writing activations", durable=batch.matters) as connection:
+        # A crash of the ledger may take it back: the positions are lost with what came of their events, our session
+        # ends, and with the next one we go on from what the ledger has (`own`). Whatever is done about an activation, a
+        # stored answer or an intent, is committed durably, and with it everything before it.
+        with self._ledger.transaction("writing activations", durable=False) as connection:
             if program is not None:
                 admission.drop_batches(connection, program)
             written = activation_store.write(connection, batch, self._owned, self._program)
@@ -168,7 +170,7 @@ class Intake:
         self._waiting.written(batch)
         measures.processed(batch, written)
         if written.runs:
-            self._wake()
+            self._wake(written.runs)
 
     def _carry(self, batch: Batch) -> bool:
         """Whether a batch of positions alone goes on growing: a transaction for each event would be waste."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent import json_text
-from agent.database import Connection
+from agent.database import Connection, execute_each
 from wakestream import fences
 from wakestream.fences import Fence, Move
 
@@ -19,18 +19,18 @@ def write(connection: Connection, payloads: Sequence[str]) -> None:
     """Keep row events that have the cause of an action of this ledger; what is kept already stays."""
     if not payloads:
         return
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            'insert into wake.changed_row (action, event, "table", subject, key, before, after, missing, position)'
-            " select e -> 'data' -> 'cause' ->> 'action', e ->> 'id', split_part(e ->> 'subject', '/', 1),"
-            " e ->> 'subject', coalesce(nullif(e -> 'data' -> 'key', 'null'), '{}'),"
-            " nullif(e -> 'data' -> 'before', 'null'), nullif(e -> 'data' -> 'after', 'null'),"
-            " array(select jsonb_array_elements_text(e -> 'data' -> 'missing')), e -> 'data' -> 'position'"
-            " from (select %s::jsonb as e) as given"
-            " where exists (select from wake.action a where a.id = e -> 'data' -> 'cause' ->> 'action')"
-            " on conflict do nothing",
-            [(payload,) for payload in payloads],
-        )
+    execute_each(
+        connection,
+        'insert into wake.changed_row (action, event, "table", subject, key, before, after, missing, position)'
+        " select e -> 'data' -> 'cause' ->> 'action', e ->> 'id', split_part(e ->> 'subject', '/', 1),"
+        " e ->> 'subject', coalesce(nullif(e -> 'data' -> 'key', 'null'), '{}'),"
+        " nullif(e -> 'data' -> 'before', 'null'), nullif(e -> 'data' -> 'after', 'null'),"
+        " array(select jsonb_array_elements_text(e -> 'data' -> 'missing')), e -> 'data' -> 'position'"
+        " from (select %s::jsonb as e) as given"
+        " where exists (select from wake.action a where a.id = e -> 'data' -> 'cause' ->> 'action')"
+        " on conflict do nothing",
+        [(payload,) for payload in payloads],
+    )
 
 
 def accepted(connection: Connection, action: str, fence: Fence) -> Fence:

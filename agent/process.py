@@ -110,6 +110,7 @@ class _Process:
     holdings: Holdings = field(default_factory=Holdings)
     bell: Bell = field(default_factory=Bell)
     turn: Turn = field(init=False)
+    looking: list[Ledger] = field(default_factory=list[Ledger])
     failures: list[BaseException] = field(default_factory=list[BaseException])
 
     def __post_init__(self) -> None:
@@ -134,14 +135,14 @@ class _Process:
             raise self.failures[0]
 
     def _parts(self, models: Mapping[str, ModelClient]) -> list[_Part]:
-        own = self._ledger("intake")
+        own = self._ledger("intake", looks=True)
         shares = Shares() if self.options.share else None
         intake = Intake(
             self.program,
             own,
             name=self.holdings.name,
             start=self.options.start,
-            wake=lambda: self.bell.ring(news=True),
+            wake=lambda runs: self.bell.ring(many=runs, news=True),
             shares=shares,
         )
         ledger = self._ledger("steward")
@@ -158,7 +159,7 @@ class _Process:
         return [
             _Part("intake", lambda: intake.run(self.stop), own.close),
             _Part("steward", lambda: steward.run(self.stop), ledger.close),
-            _Part("listener", lambda: listen(self._url, self.bell, self.stop)),
+            _Part("listener", lambda: listen(self._url, self.bell, self.stop, self._looks)),
             _Part("checks", lambda: checks.run(self.stop), checks.close),
             _Part("revisions", lambda: follower.run(self.stop), watching.close),
             *([self._sharing(shares)] if shares is not None else []),
@@ -182,7 +183,7 @@ class _Process:
         return Lookups(config.reveal(url) if url else None, own, configured.mcp_servers)
 
     def _worker(self, name: str, models: Mapping[str, ModelClient]) -> tuple[Worker, _Part]:
-        own = self._ledger(name)
+        own = self._ledger(name, looks=True)
         lookups = self._lookups(own)
         runs = Runs(self.program, own, models, lookups, self.stop)
 
@@ -232,8 +233,15 @@ class _Process:
                 "Work is not handed back, its leases run out: %s", error, extra={"action": "not_handed_back"}
             )
 
-    def _ledger(self, part: str) -> Ledger:
-        return Ledger(self._url, f"agent {part}")
+    def _ledger(self, part: str, *, looks: bool = False) -> Ledger:
+        """`looks`: of a thread that rings for what it writes, or looks for work right after."""
+        made = Ledger(self._url, f"agent {part}")
+        if looks:
+            self.looking.append(made)
+        return made
+
+    def _looks(self, backend: int) -> bool:
+        return any(ledger.backend == backend for ledger in self.looking)
 
     @property
     def _url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
@@ -35,7 +36,10 @@ from found, wake.activation a where r.id = found.id and a.id = r.activation
 returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,
     exists (select from wake.run_step s where s.run = r.id and s.step not like '%%/%%'),
     r.rank, r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch,
-    a.handed::text, a.again::text
+    a.handed::text, a.again::text,
+    old.budget is not null or exists (select from wake.run n where n.rank >= r.rank and n.id <> r.id
+        and ((n.state = 'pending' and n.budget is null and n.run_at <= now())
+            or (n.state = 'running' and n.lease_until < now())))
 """
 """What has waited for a budget or a model comes first: its turn was before. Nothing, where `by` took an action."""
 
@@ -88,7 +92,7 @@ class Turn:
         return ClaimingRun(Claiming(by, until, answer), since)
 
     def claimed(self, claiming: ClaimingRun) -> Run | None:
-        """What was taken, if anything; once the transaction is committed it is held."""
+        """What was taken, if anything; once the transaction is committed it is held. Rings where another may be due."""
         row = claiming.asked.answer.fetchone()
         if row is None:
             self._until = 0.0
@@ -96,10 +100,13 @@ class Turn:
         if claiming.from_beginning:
             self._until = time.monotonic() + ANEW
         self._since = Since(row[9], claiming.since.news)
-        return _run(claiming.asked, row)
+        *told, is_more = row
+        if is_more:
+            self._bell.ring()
+        return _run(claiming.asked, told)
 
 
-def _run(claiming: Claiming, row: tuple[Any, ...]) -> Run:
+def _run(claiming: Claiming, row: Sequence[Any]) -> Run:
     run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch, handed, again = row
     _, program, admitted, let_go, waited = rest
     lease, first = Lease(claiming.by, attempts, claiming.until), json_text.load_event(event)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from agent import json_text
-from agent.database import Connection
+from agent.database import Connection, execute_each
 from agent.net_change import LONGEST
 from agent.positions import Place
 from agent.waits import Key, Wait
@@ -24,26 +24,26 @@ def write(connection: Connection, waits: Mapping[Key, Wait | None]) -> None:
     """Write how waits stand; None is one that is over."""
     over = [key for key, wait in waits.items() if wait is None]
     standing = [wait for wait in waits.values() if wait is not None]
-    with connection.cursor() as cursor:
-        cursor.executemany("delete from wake.wait where trigger = %s and subject = %s", over)
-        cursor.executemany(
-            "insert into wake.wait"
-            " (trigger, subject, topic, partition, kind, activation, due, until, depth, last, steps)"
-            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)"
-            " on conflict (trigger, subject) do update set topic = excluded.topic, partition = excluded.partition,"
-            " kind = excluded.kind, due = excluded.due, until = excluded.until, depth = excluded.depth,"
-            " last = coalesce(excluded.last, wait.last), activation = excluded.activation,"
-            " steps = case when wait.activation <> excluded.activation then excluded.steps"
-            " when jsonb_array_length(wait.steps) >= %s then wait.steps"
-            " else wait.steps || excluded.steps end",
-            [
-                (
-                    *(wait.trigger, wait.subject, *wait.place, wait.kind, wait.activation, wait.due, wait.until),
-                    *(wait.depth, wait.last, json_text.dump(wait.steps), LONGEST),
-                )
-                for wait in standing
-            ],
-        )
+    execute_each(connection, "delete from wake.wait where trigger = %s and subject = %s", over)
+    execute_each(
+        connection,
+        "insert into wake.wait"
+        " (trigger, subject, topic, partition, kind, activation, due, until, depth, last, steps)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)"
+        " on conflict (trigger, subject) do update set topic = excluded.topic, partition = excluded.partition,"
+        " kind = excluded.kind, due = excluded.due, until = excluded.until, depth = excluded.depth,"
+        " last = coalesce(excluded.last, wait.last), activation = excluded.activation,"
+        " steps = case when wait.activation <> excluded.activation then excluded.steps"
+        " when jsonb_array_length(wait.steps) >= %s then wait.steps"
+        " else wait.steps || excluded.steps end",
+        [
+            (
+                *(wait.trigger, wait.subject, *wait.place, wait.kind, wait.activation, wait.due, wait.until),
+                *(wait.depth, wait.last, json_text.dump(wait.steps), LONGEST),
+            )
+            for wait in standing
+        ],
+    )
 
 
 def load(connection: Connection, places: Iterable[Place]) -> list[Wait]:

@@ -91,7 +91,6 @@ class Worker:
                 self._holdings.drop(by)
                 return False
             case Run():
-                self._bell.ring()
                 reach("agent.4.after_claim")
                 self._run(claimed, stop)
             case Claimed():

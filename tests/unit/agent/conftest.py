@@ -130,7 +130,7 @@ class World:
         with self.ledger() as connection:
             key = settings.key(connection, settings.MARK_KEY)
         self.effects = effects.kinds(Setting(self.loaded.config, key, self._seen))
-        self.intake = Intake(self.program, own, name="test", start="beginning", wake=lambda: None)
+        self.intake = Intake(self.program, own, name="test", start="beginning", wake=lambda _: None)
         self.intake.own({(airline.TOPIC, 0): (0, 1)})
         self.runs = Runs(self.program, own, self.models, self.lookups, self.stop)
         self.actions = Actions(own, self.effects, self.stop)

@@ -41,7 +41,7 @@ def test_the_activation_keeps_the_whole_event(world: World) -> None:
 def test_a_restart_goes_on_where_it_was(world: World) -> None:
     found = disruption()
     world.feed(found)
-    again = Intake(world.program, world.own, name="again", start="beginning", wake=lambda: None)
+    again = Intake(world.program, world.own, name="again", start="beginning", wake=lambda _: None)
     again.own({PLACE: (0, 10)})
     batch = again.evaluate([Message(*PLACE, 5, airline.payload(found))])
     assert not batch.activations
@@ -53,13 +53,15 @@ def test_a_restart_goes_on_where_it_was(world: World) -> None:
 def test_a_new_agent_starts_where_it_is_told_and_remembers(world: World, start: str, expected: int) -> None:
     place = ("airline.context", 5)
     for _ in range(2):  # the second time, the end has moved and does not matter
-        intake = Intake(world.program, world.own, name="new", start=start, wake=lambda: None)  # type: ignore[arg-type]
+        intake = Intake(world.program, world.own, name="new", start=start, wake=lambda _: None)  # type: ignore[arg-type]
         intake.own({place: (3, expected if start == "beginning" else 9)})
     assert world.rows("select kafka_offset from wake.partition_position where partition = 5") == [(expected,)]
 
 
 def test_who_was_taken_over_writes_nothing(world: World) -> None:
-    other = Intake(world.program, Ledger(world.databases.ledger, "other"), name="other", start="end", wake=lambda: None)
+    other = Intake(
+        world.program, Ledger(world.databases.ledger, "other"), name="other", start="end", wake=lambda _: None
+    )
     other.own({PLACE: (0, 1)})
     with pytest.raises(FatalError, match="another agent took over airline.context"):
         world.feed(disruption())

@@ -19,6 +19,6 @@ def test_who_has_stopped_lets_the_group_go_on(world: World, monkeypatch: pytest.
     shares.follow(frozenset({PLACE}))
     assert shares.now() == {PLACE}
     stop.set()
-    Intake(world.program, world.own, name="shared", start="end", wake=lambda: None, shares=shares).run(stop)
+    Intake(world.program, world.own, name="shared", start="end", wake=lambda _: None, shares=shares).run(stop)
     shares.follow(frozenset())
     assert shares.now() == frozenset()

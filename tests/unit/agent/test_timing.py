@@ -90,7 +90,7 @@ def test_a_setting_that_is_gone_ends_its_waits(make_world: MakeWorld) -> None:
 def test_a_wait_goes_on_in_another_process(make_world: MakeWorld) -> None:
     world = timed(make_world, "debounce: {quiet: 5s, at_most: 1m}")
     world.feed(at(disruption(), 0))
-    other = Intake(world.program, world.own, name="other", start="beginning", wake=lambda: None)
+    other = Intake(world.program, world.own, name="other", start="beginning", wake=lambda _: None)
     other.own({PLACE: (0, 10)})
     world.intake = other
     world.feed(mark(5))

@@ -232,7 +232,7 @@ class Agent(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.ledger.close()
-        self.intake = Intake(self.program, self.ledger, name="model", start="beginning", wake=lambda: None)
+        self.intake = Intake(self.program, self.ledger, name="model", start="beginning", wake=lambda _: None)
         self.intake.own({(airline.TOPIC, each): (0, 10**9) for each in range(PARTITIONS)})
 
     @invariant()
