@@ -26,6 +26,7 @@ VICTIM, CHEAP, DEAR = 1, 8, 9
 FREE, CAREFUL = 100, 200
 """Where the numbers of the bookings begin that wake the one agent or the other."""
 NOTE_LENGTH = 200
+PATIENCE = 3600.0  # seconds; a local model answers one after the other, in ten each
 
 ROWS = """
     insert into flight values (6, 'GRZ', 100), (16, 'GRZ', 150), (17, 'GRZ', 900);
@@ -91,7 +92,7 @@ def tell(world: World) -> None:
             ],
         )
     over = "select count(*) from wake.run where state in ('succeeded', 'failed', 'waiting', 'parked')"
-    eventually(lambda: world.told(over) == [(2 * len(TEXTS),)], "every run to be decided", within=1200)
+    eventually(lambda: world.told(over) == [(2 * len(TEXTS),)], "every run to be decided", within=PATIENCE)
 
 
 def runs(world: World) -> dict[int, views.RunStory]:
