@@ -103,17 +103,19 @@ class Dispatch:
             grouped[trigger.source, trigger.subject].append(trigger)
         self._watchers = {key: _Watchers(found) for key, found in grouped.items()}
 
-    def candidates(self, source: str, seen: Glance) -> list[CompiledTrigger]:
+    def candidates(self, source: str, seen: Glance, payload: bytes) -> list[CompiledTrigger]:
         """The triggers for which the event has to be looked at whole.
 
         `enter` and `leave` need two images that differ in what the condition reads. That can be told from `changed`
-        when it is there, which it is only where both images are known, unless something is missing in them.
+        when it is there, which it is only where both images are known, unless something is missing in them. Where
+        nothing is, many a condition can be told to be false from what does not stand in the event at all.
         """
         if seen.type not in _ROW_TYPES:
             return []
         watchers = self._watchers.get((source, seen.subject.partition("/")[0]))
         if watchers is None:
             return []
-        if seen.data.changed is None or seen.data.missing:
+        if seen.data.missing:
             return watchers.all
-        return list(watchers.touched(seen.data.changed))
+        touched = watchers.all if seen.data.changed is None else watchers.touched(seen.data.changed)
+        return [trigger for trigger in touched if trigger.condition.may_hold(payload)]

@@ -216,7 +216,7 @@ class Intake:
             return
         if seen.is_own_row:
             batch.own_rows.append(text_of(message.payload))
-        candidates = self._dispatch.candidates(message.source, seen)
+        candidates = self._dispatch.candidates(message.source, seen, message.payload)
         waits = self._waiting.of(place, seen.subject)
         if not candidates and not waits:
             return

@@ -6,8 +6,16 @@ import datetime
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from wakestream import cel_engine, condition_names, condition_problems, condition_reading, condition_values
+from wakestream import (
+    cel_engine,
+    condition_names,
+    condition_needs,
+    condition_problems,
+    condition_reading,
+    condition_values,
+)
 from wakestream.cel_tree import Tree
+from wakestream.condition_needs import Needs
 from wakestream.condition_problems import ConditionError
 from wakestream.condition_reading import Found, Reading
 from wakestream.condition_scope import Node, Scalar, Scope
@@ -62,13 +70,18 @@ _NOT_MATCHED = NotMatched()
 class Condition:
     """A condition that type-checks. Make one with `compile_condition`."""
 
-    def __init__(self, text: str, reading: Reading) -> None:
+    def __init__(self, text: str, reading: Reading, needs: Needs | None = None) -> None:
         self.text = text
+        self._needs = needs
         self._program = _Program(text, reading)
         self.reads = frozenset(self._program.values.names)
         """Dotted paths of all it reads: `after.status`, `after.alternatives`, `before`, `op`."""
         self.looked_at = self._program.values.looked_at
         """The same as steps, inside lists too: what its outcome rests on."""
+
+    def may_hold(self, payload: bytes) -> bool:
+        """False where it surely is false for both images of this event, from which nothing is missing."""
+        return self._needs is None or self._needs.may_hold(payload)
 
     def evaluate(
         self, images: Images, *, missing: Collection[str] = (), now: datetime.datetime | None = None
@@ -209,7 +222,7 @@ def compile_condition(text: str, scope: Scope, roots: Collection[str], *, where:
     result = _checked(text, tree, reading)
     if result != "BOOL":
         raise ConditionError(_not_true_or_false(text, tree, result))
-    return Condition(text, reading)
+    return Condition(text, reading, condition_needs.of(tree, reading))
 
 
 def compile_expression(
