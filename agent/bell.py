@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import psycopg
+from psycopg import Notify
 
 from agent.backoff import Backoff
 from wakestream import ledger
@@ -47,10 +48,10 @@ class Bell:
                 self._changed.wait(timeout)
 
 
-def listen(url: str, bell: Bell, stop: threading.Event, is_ours: Callable[[int], bool] = lambda _: False) -> None:
+def listen(url: str, bell: Bell, stop: threading.Event, is_known: Callable[[Notify], bool] = lambda _: False) -> None:
     """Ring for each notification until told to stop; while the ledger is away, polling has to do.
 
-    `is_ours` tells a session that rings by itself, or whose thread looks for work next: nobody is woken for it.
+    `is_known` tells what somebody here has rung for already, or takes up next: nobody is woken for it.
     """
     backoff = Backoff()
     while not stop.is_set():
@@ -61,7 +62,7 @@ def listen(url: str, bell: Bell, stop: threading.Event, is_ours: Callable[[int],
                 backoff.reset()
                 while not stop.is_set():
                     for each in connection.notifies(timeout=LISTEN, stop_after=1):
-                        if not is_ours(each.pid):
+                        if not is_known(each):
                             bell.ring(news=each.channel == "wake_run")
         except (TransientError, psycopg.OperationalError) as error:
             logger.info("Listening to the ledger pauses: %s", error, extra={"action": "listen_paused"})

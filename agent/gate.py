@@ -57,8 +57,6 @@ class Gate:
         """
         answer = self._enter(run, name, settings, first)
         if isinstance(answer, Held):
-            with self._ledger.transaction("holding a run back", durable=False) as connection:
-                _hold(connection, run, answer)
             raise HeldBackError(answer)
         try:
             yield answer
@@ -74,20 +72,29 @@ class Gate:
             raise
 
     def _enter(self, run: Run, name: str, settings: Model, first: Step | None) -> Permit | Held:
-        """Whether the model may be asked now. Where nothing counts the call, all answers travel with the commit."""
+        """Whether the model may be asked now; a run that is held back is put off, parked or dropped by this."""
         charges = () if run.let_go else run.charges
-        counts = bool(charges) or model_limits.is_limited(settings)
         with self._ledger.transaction("asking whether a model may be asked", durable=False) as connection:
             stored = None if first is None else run_store.send_step(connection, run, first)
             paused = model_limits.ask(connection, name, settings)
-            if counts:
+            if charges or model_limits.is_limited(settings):
                 if stored is not None:
                     run_store.require_held(run, stored)
+                # Put off in the transaction that locks the limit: or whoever leaves a place meanwhile wakes nobody.
                 held = budgets.spent(connection, charges) or model_limits.told(paused, name)
-                return held or model_limits.enter(connection, run.id, run.lease, name, settings)
+                answer = held or model_limits.enter(connection, run.id, run.lease, name, settings)
+                if isinstance(answer, Held):
+                    _hold(connection, run, answer)
+                return answer
+        # Where nothing counts the call, both answers have travelled with the commit.
         if stored is not None:
             run_store.require_held(run, stored)
-        return model_limits.told(paused, name) or Permit()
+        pause = model_limits.told(paused, name)
+        if pause is None:
+            return Permit()
+        with self._ledger.transaction("holding a run back", durable=False) as connection:
+            _hold(connection, run, pause)
+        return pause
 
 
 def _charges(trigger: CompiledTrigger, run: Run) -> tuple[budgets.Charge, ...]:

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from psycopg import Notify
+
 from agent import effects, holding, leases
 from agent.action_store import has_receipt
 from agent.actions import Actions
@@ -110,7 +112,10 @@ class _Process:
     holdings: Holdings = field(default_factory=Holdings)
     bell: Bell = field(default_factory=Bell)
     turn: Turn = field(init=False)
+    rings: Ledger | None = None
+    """The session of the intake, which rings for what it has written."""
     looking: list[Ledger] = field(default_factory=list[Ledger])
+    """The sessions of the workers."""
     failures: list[BaseException] = field(default_factory=list[BaseException])
 
     def __post_init__(self) -> None:
@@ -135,7 +140,7 @@ class _Process:
             raise self.failures[0]
 
     def _parts(self, models: Mapping[str, ModelClient]) -> list[_Part]:
-        own = self._ledger("intake", looks=True)
+        own = self.rings = self._ledger("intake")
         shares = Shares() if self.options.share else None
         intake = Intake(
             self.program,
@@ -159,7 +164,7 @@ class _Process:
         return [
             _Part("intake", lambda: intake.run(self.stop), own.close),
             _Part("steward", lambda: steward.run(self.stop), ledger.close),
-            _Part("listener", lambda: listen(self._url, self.bell, self.stop, self._looks)),
+            _Part("listener", lambda: listen(self._url, self.bell, self.stop, self._is_known)),
             _Part("checks", lambda: checks.run(self.stop), checks.close),
             _Part("revisions", lambda: follower.run(self.stop), watching.close),
             *([self._sharing(shares)] if shares is not None else []),
@@ -183,7 +188,8 @@ class _Process:
         return Lookups(config.reveal(url) if url else None, own, configured.mcp_servers)
 
     def _worker(self, name: str, models: Mapping[str, ModelClient]) -> tuple[Worker, _Part]:
-        own = self._ledger(name, looks=True)
+        own = self._ledger(name)
+        self.looking.append(own)
         lookups = self._lookups(own)
         runs = Runs(self.program, own, models, lookups, self.stop)
 
@@ -233,15 +239,14 @@ class _Process:
                 "Work is not handed back, its leases run out: %s", error, extra={"action": "not_handed_back"}
             )
 
-    def _ledger(self, part: str, *, looks: bool = False) -> Ledger:
-        """`looks`: of a thread that rings for what it writes, or looks for work right after."""
-        made = Ledger(self._url, f"agent {part}")
-        if looks:
-            self.looking.append(made)
-        return made
+    def _ledger(self, part: str) -> Ledger:
+        return Ledger(self._url, f"agent {part}")
 
-    def _looks(self, backend: int) -> bool:
-        return any(ledger.backend == backend for ledger in self.looking)
+    def _is_known(self, told: Notify) -> bool:
+        """Intake rings by itself; and a worker that has written an action claims next."""
+        if self.rings is not None and self.rings.backend == told.pid:
+            return True
+        return told.channel == "wake_action" and any(each.backend == told.pid for each in self.looking)
 
     @property
     def _url(self) -> str:

@@ -62,6 +62,32 @@ def test_notifications_ring(databases: Databases, channel: str) -> None:
     assert set(told) == {channel == "wake_run"}
 
 
+def test_what_is_known_here_wakes_nobody(databases: Databases) -> None:
+    rung, stop = threading.Event(), threading.Event()
+    seen: list[str] = []
+    bell = Bell()
+
+    def ring(*, news: bool = False) -> None:
+        seen.append("news" if news else "ring")
+        rung.set()
+
+    def is_known(told: psycopg.Notify) -> bool:
+        seen.append(told.channel)
+        return told.channel == "wake_action"
+
+    bell.ring = ring  # type: ignore[method-assign]
+    thread = threading.Thread(target=listen, args=(databases.ledger, bell, stop, is_known))
+    thread.start()
+    with psycopg.connect(databases.ledger, autocommit=True) as connection:
+        for _ in range(200):  # it may not listen yet
+            connection.execute("select pg_notify('wake_action', ''), pg_notify('wake_run', '')")
+            if rung.wait(0.05):
+                break
+    stop.set()
+    thread.join()
+    assert seen[:3] == ["wake_action", "wake_run", "news"]
+
+
 def test_pauses_double_up_to_a_limit() -> None:
     pauses = [backoff.pause(failures, 1.0, 10.0) for failures in range(1, 8)]
     for expected, pause in zip([1, 2, 4, 8, 10, 10, 10], pauses, strict=True):

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
-from agent import testing
+from agent import model_limits, testing
 from agent.bell import Bell
+from agent.budgets import Held
 from agent.database import Ledger
 from agent.leases import Holdings
 from agent.runs import Runs
 from agent.testing import Status
 from agent.worker import Worker
+from tests.harness.waiting import eventually
 from tests.unit.agent.airline import disruption
 from tests.unit.agent.conftest import MakeWorld, World
 
@@ -86,6 +89,38 @@ def test_no_more_calls_at_once_than_allowed(make_world: MakeWorld) -> None:
     own.close()
     assert counts(world) == {"succeeded": 3}
     assert world.rows("select count(*) from wake.run where calling is not null") == [(0,)]
+
+
+def test_who_finds_no_place_is_woken_by_whoever_leaves_one_meanwhile(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the putting off nobody leaves unseen."""
+    world = make_world(limited("concurrency: 1"))
+    disrupt(world, 2)
+    world.rows(
+        "update wake.run set state = 'running', lease_by = 'other', lease_until = now() + interval '1 hour',"
+        " calling = 'default' where key->>'id' = '1' returning 1"
+    )
+    world.rows("insert into wake.model_pause (model) values ('default') returning 1")  # by the other's call
+    look, leaving = model_limits._full, threading.Thread(target=leave, args=(world,))  # noqa: SLF001 - the moment is its
+
+    def looked(*args: Any) -> Held | None:
+        found = look(*args)
+        leaving.start()
+        eventually(lambda: world.rows("select 1 from pg_stat_activity where wait_event_type = 'Lock'"), "it waits")
+        return found
+
+    monkeypatch.setattr(model_limits, "_full", looked)
+    assert world.worker.work(world.stop)
+    leaving.join(30)
+    assert world.rows("select budget, run_at <= now() from wake.run where state = 'pending'") == [
+        ("model default: concurrency", True)
+    ]
+
+
+def leave(world: World) -> None:
+    with world.ledger() as connection, connection.transaction():
+        model_limits.leave(connection, "model default: concurrency")
 
 
 def test_the_place_of_a_dead_worker_is_free(make_world: MakeWorld) -> None:
