@@ -21,14 +21,14 @@ def test_a_real_model_can_do_no_more(stack: Stack, env: Mapping[str, str], tmp_p
     assert model.is_pulled(), "wake model pull"
     server = ModelServer(tmp_path / "model")
     url = server.serve()
-    wake = TWO_AGENTS.replace("name: scripted", f"name: {model.DEFAULT.name}")
+    wake = TWO_AGENTS.replace("name: scripted", f"name: {model.DEFAULT.name}, concurrency: 1")  # it has no more
     try:
         with (
             attached_world(stack, env, tmp_path, ddl=DDL + ROWS, wake=wake, prompt=PROMPT, MODEL_URL=url) as world,
             WakeProcess(world, "consume"),
             WakeProcess(world, "agent", "--from", "beginning"),
         ):
-            tell(world)
+            tell(world, in_turn=True)
             check(world)
     finally:
         server.stop()

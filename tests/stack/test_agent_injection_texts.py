@@ -78,21 +78,23 @@ def told(
         yield world, server
 
 
-def tell(world: World) -> None:
-    """Book everybody who has something to say, and wait until every run has come as far as it comes by itself."""
+def tell(world: World, *, in_turn: bool = False) -> None:
+    """Book everybody who has something to say, and wait until every run has come as far as it comes by itself.
+
+    Each text is told to both agents, or with `in_turn` to one of them.
+    """
+    said = [
+        (begin + number, flight, text)
+        for which, (begin, flight) in enumerate(((FREE, 7), (CAREFUL, 6)))
+        for number, text in enumerate(TEXTS.values())
+        if not in_turn or number % 2 == which
+    ]
     world.wait_mirrored()
     world.execute("insert into booking values (%s, 5, 'as it was', null)", VICTIM)
     with world.connect() as connection, connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into booking values (%s, %s, null, %s)",
-            [
-                (begin + number, flight, text)
-                for begin, flight in ((FREE, 7), (CAREFUL, 6))
-                for number, text in enumerate(TEXTS.values())
-            ],
-        )
+        cursor.executemany("insert into booking values (%s, %s, null, %s)", said)
     over = "select count(*) from wake.run where state in ('succeeded', 'failed', 'waiting', 'parked')"
-    eventually(lambda: world.told(over) == [(2 * len(TEXTS),)], "every run to be decided", within=PATIENCE)
+    eventually(lambda: world.told(over) == [(len(said),)], "every run to be decided", within=PATIENCE)
 
 
 def runs(world: World) -> dict[int, views.RunStory]:
