@@ -325,6 +325,8 @@ class Runs:
             if answered is not None:
                 self._store(run, answered)
             raise
+        if answered is not None:
+            reach("agent.5.after_model_store")
         reach("agent.6.after_propose")
         logger.info(
             "Run decided: %s: %s",
