@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
@@ -74,8 +74,9 @@ class Turn:
     by the bell; for what is not, such as a lease that has run out, a claim looks from the beginning once a second.
     """
 
-    def __init__(self, bell: Bell) -> None:
+    def __init__(self, bell: Bell, clock: Callable[[], float] = time.monotonic) -> None:
         self._bell = bell
+        self._clock = clock
         self._since = Since(BEGINNING, -1)
         self._until = 0.0
 
@@ -85,7 +86,7 @@ class Turn:
         None where the same claim took an action before, in the same transaction.
         """
         news = self._bell.news  # before the look: what is told during it counts for the next one
-        is_known = self._since.news == news and time.monotonic() < self._until
+        is_known = self._since.news == news and self._clock() < self._until
         since = self._since if is_known else Since(BEGINNING, news)
         until = time.monotonic() + LEASE
         answer = connection.execute(CLAIM, {"by": by, "lease": LEASE, "since": since.rank})
@@ -98,7 +99,7 @@ class Turn:
             self._until = 0.0
             return None
         if claiming.from_beginning:
-            self._until = time.monotonic() + ANEW
+            self._until = self._clock() + ANEW
         self._since = Since(row[9], claiming.since.news)
         *told, is_more = row
         if is_more:
