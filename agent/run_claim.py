@@ -35,8 +35,8 @@ update wake.run r set state = 'running', attempts = attempts + 1, lease_by = %(b
 from found, wake.activation a where r.id = found.id and a.id = r.activation
 returning r.id, r.activation, r.agent, r.trigger, a.source, a.depth, a.event::text, r.attempts,
     exists (select from wake.run_step s where s.run = r.id and s.step not like '%%/%%'),
-    r.rank, r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch,
-    a.handed::text, a.again::text,
+    r.config_digest, r.admitted_at is not null, r.let_go_by is not null, old.budget is not null, a.batch,
+    a.handed::text, a.again::text, r.rank,
     old.budget is not null or exists (select from wake.run n where n.rank >= r.rank and n.id <> r.id
         and ((n.state = 'pending' and n.budget is null and n.run_at <= now())
             or (n.state = 'running' and n.lease_until < now())))
@@ -100,8 +100,8 @@ class Turn:
             return None
         if claiming.from_beginning:
             self._until = self._clock() + ANEW
-        self._since = Since(row[9], claiming.since.news)
-        *told, is_more = row
+        *told, rank, is_more = row
+        self._since = Since(rank, claiming.since.news)
         if is_more:
             self._bell.ring()
         return _run(claiming.asked, told)
@@ -109,7 +109,7 @@ class Turn:
 
 def _run(claiming: Claiming, row: Sequence[Any]) -> Run:
     run, activation, agent, trigger, source, depth, event, attempts, begun, *rest, batch, handed, again = row
-    _, program, admitted, let_go, waited = rest
+    program, admitted, let_go, waited = rest
     lease, first = Lease(claiming.by, attempts, claiming.until), json_text.load_event(event)
     origin = (RunId(run), activation, agent, trigger, source, depth, first, lease, begun)
     made = Run(*origin, program=program, admitted=admitted, let_go=let_go, waited=waited)

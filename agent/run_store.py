@@ -145,7 +145,10 @@ def store_step(connection: Connection, run: Run, step: Step) -> None:
 
 
 def send_step(connection: Connection, run: Run, step: Step) -> Cursor:
-    """Store a step that took nothing; give the answer to `require_held`. Where the claim is lost, nothing is stored."""
+    """Store a step, without counting what it took (`spend`); give the answer to `require_held`.
+
+    Where the claim is lost, nothing is stored.
+    """
     return connection.execute(STORE_STEP, _held(run, step))
 
 
