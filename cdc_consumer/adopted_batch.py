@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal
-
-import psycopg
+from typing import Literal
 
 from cdc_consumer import causes
 from cdc_consumer.adopted_position import Inputs
@@ -22,6 +20,7 @@ from cdc_consumer.render import Message, Place, Renderer
 from cdc_consumer.store import Store
 from cdc_consumer.unknown import WHOLE_ROW
 from cdc_consumer.waves import Row
+from wakestream.ledger import Connection
 
 CHUNK = 2000  # changes that one statement takes at most
 
@@ -51,9 +50,7 @@ class AdoptedPlace(Place):
 class AdoptedBatch:
     """Applies entries in their order, inside the cycle's transaction, and gives their messages."""
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], plan: Plan, renderer: Renderer, log: int, *, careful: bool
-    ) -> None:
+    def __init__(self, connection: Connection, plan: Plan, renderer: Renderer, log: int, *, careful: bool) -> None:
         self._connection = connection
         self._plan = plan
         self._source = plan.revision.source
@@ -94,17 +91,17 @@ class AdoptedBatch:
 
     def _last(self, changes: Sequence[Change]) -> dict[tuple[str, str], int]:
         """The LSN of the last change of each of these keys."""
-        rows = self._connection.execute(
+        rows = self._connection.ask(
             'select "table", subject, lsn from wake.adopted_row join unnest(%s::text[], %s::text[]) as x("table",'
             ' subject) using ("table", subject) where source = %s',
             ([change.table for change in changes], [change.key.decode() for change in changes], self._source),
-        ).fetchall()
+        ).rows()
         return {(label, subject): lsn for label, subject, lsn in rows}
 
     def _remember(self, rose: dict[tuple[str, str], int]) -> None:
         if not rose:
             return
-        self._connection.execute(
+        self._connection.ask(
             'insert into wake.adopted_row (source, "table", subject, lsn)'
             " select %s, * from unnest(%s::text[], %s::text[], %s::int8[])"
             ' on conflict (source, "table", subject) do update set lsn = excluded.lsn',

@@ -6,10 +6,8 @@ import copy
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-import psycopg
 
 from cdc_consumer import adopted_position, adopted_reading, measures, position
 from cdc_consumer.adopted_batch import AdoptedBatch
@@ -25,6 +23,7 @@ from cdc_consumer.position import Position
 from cdc_consumer.publish import Publisher
 from cdc_consumer.render import Renderer
 from wakestream.failpoint import reach
+from wakestream.ledger import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +31,7 @@ logger = logging.getLogger(__name__)
 class AdoptedCycle:
     """Moves one source forward under one plan and one log."""
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], plan: Plan, log: int, publisher: Publisher, partitions: int
-    ) -> None:
+    def __init__(self, connection: Connection, plan: Plan, log: int, publisher: Publisher, partitions: int) -> None:
         self._connection = connection
         self._plan = plan
         self._source = plan.revision.source
@@ -58,12 +55,11 @@ class AdoptedCycle:
         reach("consume.4.published")
         at = msgspec.structs.replace(at, offset=at.offset + len(entries))
         reach("consume.5.before_commit")
-        with self._connection.pipeline():  # 5
-            position.move(
-                self._connection, self._source, offset=at.offset, commit=None, read_from=at.offset + 1, clock=None
-            )
-            adopted_position.finish(self._connection, self._source, following)
-            self._connection.commit()
+        position.move(  # 5
+            self._connection, self._source, offset=at.offset, commit=None, read_from=at.offset + 1, clock=None
+        )
+        adopted_position.finish(self._connection, self._source, following)
+        self._connection.commit()
         reach("consume.5.committed")
         measures.moved(self._source, len(entries), at.offset, self._publisher.sent - sent, began)
         return at, following

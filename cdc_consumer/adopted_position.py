@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import psycopg
 
 from cdc_consumer import position
+from wakestream.ledger import Connection
 
 
 class Input(msgspec.Struct):
@@ -52,7 +52,7 @@ class Stretch(msgspec.Struct, frozen=True):
     loss: Loss | None = None
 
 
-def load(connection: psycopg.Connection[Any], source: str) -> tuple[Inputs, Stretch | None] | None:
+def load(connection: Connection, source: str) -> tuple[Inputs, Stretch | None] | None:
     """Where a source is read, and what of it was under way; None for one that was never adopted."""
     row = connection.execute(
         "select inputs::text, stretch::text from wake.adopted_position where source = %s", (source,)
@@ -63,12 +63,12 @@ def load(connection: psycopg.Connection[Any], source: str) -> tuple[Inputs, Stre
     return inputs, None if row[1] is None else msgspec.json.decode(row[1], type=Stretch)
 
 
-def create(connection: psycopg.Connection[Any], source: str, inputs: Inputs) -> None:
+def create(connection: Connection, source: str, inputs: Inputs) -> None:
     """The first position of a source."""
     connection.execute("insert into wake.adopted_position (source, inputs) values (%s, %s)", (source, _text(inputs)))
 
 
-def write_down(connection: psycopg.Connection[Any], source: str, epoch: int, stretch: Stretch) -> None:
+def write_down(connection: Connection, source: str, epoch: int, stretch: Stretch) -> None:
     """Commit what is read next, so that it is the same after a crash. Raises `FatalError` for a former owner."""
     position.claim(connection, source, epoch)
     position.make_durable(connection)
@@ -76,14 +76,14 @@ def write_down(connection: psycopg.Connection[Any], source: str, epoch: int, str
     connection.commit()
 
 
-def finish(connection: psycopg.Connection[Any], source: str, inputs: Inputs) -> None:
-    """What was under way is applied, and these come next; inside the cycle's transaction."""
-    connection.execute(
+def finish(connection: Connection, source: str, inputs: Inputs) -> None:
+    """What was under way is applied, and these come next; travels with the cycle's commit."""
+    connection.ask(
         "update wake.adopted_position set inputs = %s, stretch = null where source = %s", (_text(inputs), source)
     )
 
 
-def forget_rows(connection: psycopg.Connection[Any], source: str) -> None:
+def forget_rows(connection: Connection, source: str) -> None:
     """The LSNs of another database say nothing any more."""
     connection.execute("delete from wake.adopted_row where source = %s", (source,))
 

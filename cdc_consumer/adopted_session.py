@@ -19,7 +19,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 import psycopg
@@ -37,6 +36,7 @@ from wakestream.capture import Revision
 from wakestream.config import Config
 from wakestream.errors import FatalError
 from wakestream.failpoint import reach
+from wakestream.ledger import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class AdoptedSession:
         self,
         config: Config,
         source: str,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         consumer: Consumer,
         stop: threading.Event,
         held: position.Ownership,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, groupby
-from typing import Any, Literal
-
-import psycopg
+from typing import Literal
 
 from cdc_consumer import causes, large
 from cdc_consumer.collect import INITIAL, Piece, is_revision
@@ -24,6 +22,7 @@ from cdc_consumer.retries import Retries
 from cdc_consumer.store import Store
 from cdc_consumer.waves import Row
 from wakestream import change_log, topics
+from wakestream.ledger import Connection
 
 CHUNK = 2000  # changes that one statement takes at most
 UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
@@ -34,7 +33,7 @@ class Batch:
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         plan: Plan,
         renderer: Renderer,
         log: int,
@@ -110,14 +109,16 @@ class Batch:
                 yield self._render.clock(place, of, of)
 
     def _apply(self, changes: Sequence[Change]) -> Iterator[Row]:
-        start = 0
-        while start < len(changes):
-            end = min(start + CHUNK, len(changes))
-            # An insert may continue a row whose key was changed by the delete right before it.
-            while end < len(changes) and changes[end - 1].op == "d":
-                end += 1
-            yield from self._store.apply(changes[start:end])
-            start = end
+        """What became of each change; the ledger applies the next ones meanwhile."""
+        before: Callable[[], list[Row]] | None = None
+        for chunk in _chunks(changes):
+            asked = self._store.ask(chunk)
+            self._connection.send()
+            if before is not None:
+                yield from before()
+            before = asked
+        if before is not None:
+            yield from before()
 
     def _alone(self, piece: Piece) -> list[Draft]:
         if piece.kind == "broken":
@@ -142,7 +143,10 @@ class Batch:
         drafts: list[Draft] = []
         row_ids: dict[int, str] = {}
         place = self._render.at(piece)
-        for number, row in enumerate(self._apply(piece.changes)):
+        asked = [self._store.ask(chunk) for chunk in _chunks(piece.changes)]
+        if with_entities:
+            self._entities.ask_after()
+        for number, row in enumerate(row for take in asked for row in take()):
             if self._mirrors.reading(row.plan.label) == "again" and row.change.op != "t":
                 self._mirrors.track(row.plan.label, [row.key])
             if piece.kind == "snapshot" and not fresh and row.before == row.after:
@@ -292,3 +296,14 @@ class Batch:
         closed = self._mirrors.close_gaps(begun)
         self._store.untrusted = self._mirrors.untrusted()
         return [partial(self._render.gap, place, number, "closed", tables, reason) for number, tables in closed]
+
+
+def _chunks(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """As many as one statement takes; an insert may continue a row whose key was changed by the delete before it."""
+    start = 0
+    while start < len(changes):
+        end = min(start + CHUNK, len(changes))
+        while end < len(changes) and changes[end - 1].op == "d":
+            end += 1
+        yield changes[start:end]
+        start = end

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
-
 from cdc_consumer import decode
 from cdc_consumer.collect import Piece
 from wakestream import marks
 from wakestream.errors import EventError
 from wakestream.events import Cause
+from wakestream.ledger import Connection
 
 
-def letter(
-    connection: psycopg.Connection[Any], topic: str, piece: Piece, *, subject: str = "", partition: int = 0
-) -> None:
+def letter(connection: Connection, topic: str, piece: Piece, *, subject: str = "", partition: int = 0) -> None:
     """Keep what could not be processed, once, however often it is read."""
-    connection.execute(
+    connection.ask(
         'insert into wake.dead_letter (stage, kind, reason, topic, "partition", "offset", digest, subject)'
         " values ('consumer', %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
         (piece.reason, piece.detail or piece.reason, topic, partition, piece.offset, piece.digest, subject),
     )
 
 
-def find_cause(
-    connection: psycopg.Connection[Any], source: str, log: int, topic: str, key: bytes, piece: Piece
-) -> Cause | None:
+def find_cause(connection: Connection, source: str, log: int, topic: str, key: bytes, piece: Piece) -> Cause | None:
     """The action that made this transaction, when one of its marks proves it."""
     found: Cause | None = None
     for content in piece.marks:
@@ -44,8 +37,8 @@ def find_cause(
     return found
 
 
-def _write_receipt(connection: psycopg.Connection[Any], source: str, log: int, piece: Piece, cause: Cause) -> None:
-    connection.execute(
+def _write_receipt(connection: Connection, source: str, log: int, piece: Piece, cause: Cause) -> None:
+    connection.ask(
         'insert into wake.receipt (action, source, log, "offset", "commit", rows, committed_at)'
         " values (%s, %s, %s, %s, %s, %s, to_timestamp(%s / 1000.0)) on conflict do nothing",
         (cause.action, source, log, piece.offset, piece.commit, piece.rows, piece.ts_ms),

@@ -14,13 +14,11 @@ been applied alone.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 
@@ -32,6 +30,7 @@ from cdc_consumer.plan import Plan
 from cdc_consumer.publish import Publisher
 from cdc_consumer.render import Renderer
 from wakestream.failpoint import reach
+from wakestream.ledger import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Cycle:
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         plan: Plan,
         *,
         log: int,
@@ -68,8 +67,6 @@ class Cycle:
         """Applied, and not committed."""
         self._newest: int | None = None
         """The source's newest revision, once the position is claimed."""
-        self._pipeline = contextlib.ExitStack()
-        """Open from the first statement of a cycle to its commit, so that none is waited for alone."""
         self._began = 0.0
         self._sent = 0
 
@@ -89,7 +86,6 @@ class Cycle:
         """
         if not self._pieces:
             self._began, self._sent = time.perf_counter(), self._publisher.sent
-            self._pipeline.enter_context(self._connection.pipeline())
         self._pieces += pieces
         try:
             self._apply_and_publish(pieces)
@@ -97,14 +93,10 @@ class Cycle:
             logger.warning(
                 "A batch of %s has values that cannot be read; applying it row by row: %s", self._source, error
             )
-            self._leave_pipeline()
             self._connection.rollback()
             self._newest = None
             self._apply_and_publish(self._pieces, careful=True)
             self._batch = None
-        except BaseException:
-            self._leave_pipeline()
-            raise
         return self._newest or 0
 
     @property
@@ -119,33 +111,23 @@ class Cycle:
     def finish(self, read_from: int, commit: int | None) -> None:
         """Wait for the broker, and commit everything that was added. Raises `TransientError` with nothing committed."""
         reach("consume.4.before_wait")
-        try:
-            self._publisher.wait()
-        except BaseException:
-            self._leave_pipeline()
-            raise
+        self._publisher.wait()
         reach("consume.4.published")
         pieces = self._pieces
         clock = max((piece.ts_ms for piece in pieces if piece.clock), default=None)
         reach("consume.5.before_commit")
-        with self._pipeline:  # 5
-            position.move(
-                self._connection,
-                self._source,
-                offset=pieces[-1].offset,
-                commit=commit,
-                read_from=read_from,
-                clock=None if clock is None else datetime.fromtimestamp(clock / 1000, UTC),
-            )
-            self._connection.commit()
+        position.move(  # 5
+            self._connection,
+            self._source,
+            offset=pieces[-1].offset,
+            commit=commit,
+            read_from=read_from,
+            clock=None if clock is None else datetime.fromtimestamp(clock / 1000, UTC),
+        )
+        self._connection.commit()
         reach("consume.5.committed")
         measures.applied(self._source, pieces, self._publisher.sent - self._sent, self._began)
         self._pieces, self._newest = [], None
-
-    def _leave_pipeline(self) -> None:
-        """What went wrong is known already, or comes again with the next statement."""
-        with contextlib.suppress(psycopg.Error):
-            self._pipeline.close()
 
     def _apply_and_publish(self, pieces: Sequence[Piece], *, careful: bool = False) -> None:
         claim = None

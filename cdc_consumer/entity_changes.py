@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import psycopg
 
 from cdc_consumer import causes
 from cdc_consumer.collect import Piece
@@ -15,6 +12,7 @@ from cdc_consumer.render import EntityChange
 from cdc_consumer.roots import Overflow, Touched
 from cdc_consumer.store import Store
 from cdc_consumer.waiting_documents import Documents
+from wakestream.ledger import Connection
 
 RowId = Callable[[int], str | None]
 """The id of a row's event by the place of its change; None where it made none."""
@@ -23,7 +21,7 @@ RowId = Callable[[int], str | None]
 class Comparison:
     """Compares documents, and writes the dead letters of those that cannot be told."""
 
-    def __init__(self, connection: psycopg.Connection[Any], store: Store, topic: str) -> None:
+    def __init__(self, connection: Connection, store: Store, topic: str) -> None:
         self._connection = connection
         self._store = store
         self._topic = topic

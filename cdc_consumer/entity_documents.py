@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-import psycopg
 
 from cdc_consumer.entities import EntityPlan
 from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
 from wakestream import withholding
+from wakestream.ledger.connection import Answer, Connection
 
 
 class Shown(NamedTuple):
@@ -24,26 +24,24 @@ class Shown(NamedTuple):
 class Asked:
     """Documents that were asked for as they stand at that moment; the answer may be taken later."""
 
-    def __init__(
-        self, plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, roots: Mapping[str, Touched]
-    ) -> None:
+    def __init__(self, plan: EntityPlan, connection: Connection, store: Store, roots: Mapping[str, Touched]) -> None:
         self._plan = plan
         self._store = store
         self._subjects = list(roots)
-        self._cursor: psycopg.Cursor[Any] | None = None
+        self._answer: Answer | None = None
         self._taken: dict[str, Shown] | None = None if roots else {}
         if roots:
             listed = "[" + ",".join(root.text for root in roots.values()) + "]"
-            self._cursor = connection.execute(plan.query, (listed,))
+            self._answer = connection.ask(plan.query, (listed,))
             if any(store.unknown.any(label) for label in plan.involved):
                 self.take()  # what is not known may be known later
 
     def take(self) -> dict[str, Shown]:
         """By subject; roots that did not exist are absent."""
-        if self._taken is None and self._cursor is not None:
+        if self._taken is None and self._answer is not None:
             self._taken = {
                 self._subjects[place - 1]: _withhold_missing(self._plan, self._store, text)
-                for place, text in self._cursor.fetchall()
+                for place, text in self._answer.rows()
             }
         return self._taken or {}
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
-
-import psycopg
 
 from cdc_consumer import roots
 from cdc_consumer.collect import Piece
@@ -22,6 +19,7 @@ from cdc_consumer.render import Draft, EntityChange, Message, Place, Renderer
 from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
 from cdc_consumer.waiting_documents import WaitingDocuments
+from wakestream.ledger import Connection
 
 AT_ONCE = 500  # documents held in memory
 
@@ -34,6 +32,7 @@ class _Found:
     roots: dict[str, Touched]
     before: Asked | None
     """None where they wait in the temporary table."""
+    after: Asked | None = None
 
     def parts(self) -> list[dict[str, Touched]]:
         """The roots in order of subject, as many as are held at once."""
@@ -47,7 +46,7 @@ class EntityEvents:
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         plans: Sequence[EntityPlan],
         store: Store,
         renderer: Renderer,
@@ -72,6 +71,12 @@ class EntityEvents:
                 for overflow in overflows:
                     self._comparison.letter_overflow(piece, plan, overflow)
                 self._found.append(self._read_before(plan, found))
+
+    def ask_after(self) -> None:
+        """Ask for the documents as the piece leaves them; call when its changes are asked to be applied."""
+        for found in self._found:
+            if found.before is not None:
+                found.after = Asked(found.plan, self._connection, self._store, found.roots)
 
     def after(self, piece: Piece, place: Place, row_ids: dict[int, str], cause: str) -> list[Draft]:
         """The events, ordered by entity and subject; call after the piece is applied."""
@@ -101,7 +106,7 @@ class EntityEvents:
         """What became of these roots; those that stay as they were are absent."""
         plan = found.plan
         old = found.before.take() if found.before is not None else self._waiting.take(plan.entity.name, list(part))
-        new = Asked(plan, self._connection, self._store, part).take()
+        new = (found.after or Asked(plan, self._connection, self._store, part)).take()
         truncated = any(c.op == "t" and c.table == plan.entity.root for c in piece.changes)
         return self._comparison.changes(plan, piece, part, old, new, row_id, truncated=truncated)
 

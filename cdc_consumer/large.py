@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import psycopg
 
 from cdc_consumer import decode
 from cdc_consumer.collect import Piece
 from cdc_consumer.decode import Change
 from wakestream.errors import EventError
+from wakestream.ledger import Connection
 
 PART = 2000  # changes
 PART_SIZE = 2 * 1024**2  # bytes of their images
@@ -64,7 +62,7 @@ def _changes(piece: Piece, reread: Reread, keyless: Collection[str]) -> Iterator
 
 
 @contextmanager
-def undone(connection: psycopg.Connection[Any]) -> Generator[None]:
+def undone(connection: Connection) -> Generator[None]:
     """Whatever is done inside never was."""
     connection.execute("savepoint wake_large")
     yield

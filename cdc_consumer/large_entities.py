@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import psycopg
 
 from cdc_consumer import roots
 from cdc_consumer.collect import Piece
@@ -17,6 +14,7 @@ from cdc_consumer.render import EntityChange, Place
 from cdc_consumer.roots import Overflow, Touched
 from cdc_consumer.store import Store
 from cdc_consumer.waiting_documents import WaitingDocuments
+from wakestream.ledger import Connection
 
 AT_ONCE = 500  # documents held in memory
 
@@ -26,7 +24,7 @@ class LargeEntities:
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         plans: Sequence[EntityPlan],
         store: Store,
         piece: Piece,

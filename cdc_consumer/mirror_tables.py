@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
 from psycopg import sql
 
 from cdc_consumer import masks
@@ -13,13 +10,13 @@ from cdc_consumer.tables import TablePlan
 from wakestream import mirroring, reshaping, topics
 from wakestream.capture import CapturedTable, Revision
 from wakestream.catalogue import Column, Table
-from wakestream.ledger import settings
+from wakestream.ledger import Connection, settings
 
 _KEPT = ("mirror_state", "missing_value", "snapshot_row")
 """What else the ledger keeps of a mirrored table."""
 
 
-def prepare(connection: psycopg.Connection[Any], compiled: Plan, previous: Revision | None = None) -> None:
+def prepare(connection: Connection, compiled: Plan, previous: Revision | None = None) -> None:
     """Make the mirrors that a plan needs, after those of the revision that was in force.
 
     What a mirror may no longer tell is gone with this transaction: columns are dropped or masked where they stand. A
@@ -44,7 +41,7 @@ def prepare(connection: psycopg.Connection[Any], compiled: Plan, previous: Revis
         connection.execute(index)
 
 
-def _make_type(connection: psycopg.Connection[Any], column: Column) -> None:
+def _make_type(connection: Connection, column: Column) -> None:
     """The ledger's own type for a composite one, so that its text can be read; it is never altered."""
     if column.base != "composite":
         return
@@ -61,7 +58,7 @@ def _make_type(connection: psycopg.Connection[Any], column: Column) -> None:
         connection.execute(sql.SQL("create type {} as ({})").format(sql.Identifier(mirroring.TYPES, name), fields))
 
 
-def _make(connection: psycopg.Connection[Any], plan: TablePlan, reader: str | None) -> None:
+def _make(connection: Connection, plan: TablePlan, reader: str | None) -> None:
     schema = sql.Identifier(topics.mirror_schema(plan.source, plan.table.schema))
     connection.execute(sql.SQL("create schema if not exists {}").format(schema))
     if _columns(connection, plan) != {column.name: plan.mirror_type(column) for column in plan.shown}:
@@ -73,7 +70,7 @@ def _make(connection: psycopg.Connection[Any], plan: TablePlan, reader: str | No
         connection.execute(sql.SQL("grant select on {} to {}").format(plan.mirror, role))
 
 
-def _alter(connection: psycopg.Connection[Any], plan: TablePlan, old: Table, before: CapturedTable) -> None:
+def _alter(connection: Connection, plan: TablePlan, old: Table, before: CapturedTable) -> None:
     """Drop the columns that are no longer shown, mask those that may no longer be told, widen types, add new ones."""
     found, shown = _columns(connection, plan), {column.name: plan.mirror_type(column) for column in plan.shown}
     if not found:
@@ -95,7 +92,7 @@ def _alter(connection: psycopg.Connection[Any], plan: TablePlan, old: Table, bef
     _add(connection, plan, old, [name for name in shown if name not in kept])
 
 
-def _add(connection: psycopg.Connection[Any], plan: TablePlan, old: Table, added: list[str]) -> None:
+def _add(connection: Connection, plan: TablePlan, old: Table, added: list[str]) -> None:
     """Add columns, whose values nobody knows yet; nor those of a column that PostgreSQL has rewritten."""
     kinds = {column.name: plan.mirror_type(column) for column in plan.shown}
     parts = [sql.SQL("add column {} {}").format(sql.Identifier(name), _raw(kinds[name])) for name in added]
@@ -120,7 +117,7 @@ def _add(connection: psycopg.Connection[Any], plan: TablePlan, old: Table, added
         )
 
 
-def _forget_missing(connection: psycopg.Connection[Any], plan: TablePlan, gone: list[str]) -> None:
+def _forget_missing(connection: Connection, plan: TablePlan, gone: list[str]) -> None:
     for name in gone:
         connection.execute(
             'update wake.missing_value set columns = array_remove(columns, %s) where source = %s and "table" = %s',
@@ -132,7 +129,7 @@ def _forget_missing(connection: psycopg.Connection[Any], plan: TablePlan, gone: 
     )
 
 
-def _drop(connection: psycopg.Connection[Any], source: str, label: str, mirror: sql.Identifier) -> None:
+def _drop(connection: Connection, source: str, label: str, mirror: sql.Identifier) -> None:
     connection.execute(sql.SQL("drop table if exists {}").format(mirror))
     for table in _KEPT:
         connection.execute(
@@ -146,7 +143,7 @@ def _raw(type_name: str) -> sql.SQL:
     return sql.SQL(type_name)  # pyright: ignore[reportArgumentType]
 
 
-def _columns(connection: psycopg.Connection[Any], plan: TablePlan) -> dict[str, str]:
+def _columns(connection: Connection, plan: TablePlan) -> dict[str, str]:
     """The columns and types of the mirror that exists; none where there is no mirror."""
     schema = topics.mirror_schema(plan.source, plan.table.schema)
     rows = connection.execute(

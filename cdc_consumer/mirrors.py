@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
 from psycopg import sql
 
 from cdc_consumer.decode import Change
@@ -18,6 +17,7 @@ from cdc_consumer.snapshot_rows import SnapshotRows
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from wakestream import change_log
+from wakestream.ledger import Connection
 
 SETTLED_AT_ONCE = 2000  # waiting rows that one control record lets in
 WHOLE_SCANS = ("SUCCEEDED", "EMPTY")  # how Debezium says that it has read a table to its end
@@ -52,9 +52,7 @@ class _Gap(NamedTuple):
 class Mirrors:
     """The state of a source's mirrors; read at the start, moved inside the cycle's transaction."""
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], source: str, log: int, tables: dict[str, TablePlan]
-    ) -> None:
+    def __init__(self, connection: Connection, source: str, log: int, tables: dict[str, TablePlan]) -> None:
         self._connection = connection
         self._source = source
         self._log = log

@@ -6,12 +6,11 @@ import dataclasses
 import os
 import socket
 from datetime import datetime
-from typing import Any
 
 import msgspec
-import psycopg
 
 from wakestream.errors import TakenOverError
+from wakestream.ledger.connection import Answer, Connection
 
 _COLUMNS = 'log, topic_id, system_identifier, timeline, "offset", "commit", read_from, revision, epoch'
 
@@ -41,7 +40,7 @@ class Ownership:
     epoch: int | None = None
 
 
-def take_over(connection: psycopg.Connection[Any], source: str, held: Ownership) -> Position | None:
+def take_over(connection: Connection, source: str, held: Ownership) -> Position | None:
     """Become the owner: end the old one's backend, raise the epoch. None for a source without a position yet.
 
     A transaction that the old owner left open would otherwise hold the row, and could still commit. Raises
@@ -71,12 +70,12 @@ def take_over(connection: psycopg.Connection[Any], source: str, held: Ownership)
     return Position(*row)
 
 
-def make_durable(connection: psycopg.Connection[Any]) -> None:
+def make_durable(connection: Connection) -> None:
     """Let this transaction survive a crash of the ledger from its commit on, as what is published after it must."""
     connection.execute("set local synchronous_commit = on")
 
 
-def create(connection: psycopg.Connection[Any], source: str, position: Position) -> None:
+def create(connection: Connection, source: str, position: Position) -> None:
     """The first position of a source in this ledger, owned by the caller."""
     connection.execute(
         f"insert into wake.source_position (source, owner, backend_pid, {_COLUMNS})"  # noqa: S608
@@ -85,18 +84,18 @@ def create(connection: psycopg.Connection[Any], source: str, position: Position)
     )
 
 
-def clock(connection: psycopg.Connection[Any], source: str) -> datetime | None:
+def clock(connection: Connection, source: str) -> datetime | None:
     """The source's time at its position."""
     row = connection.execute("select clock from wake.source_position where source = %s", (source,)).fetchone()
     return None if row is None else row[0]
 
 
-def set_revision(connection: psycopg.Connection[Any], source: str, revision: int) -> None:
+def set_revision(connection: Connection, source: str, revision: int) -> None:
     """Under which revision the source is worked on from here."""
     connection.execute("update wake.source_position set revision = %s where source = %s", (revision, source))
 
 
-def replace(connection: psycopg.Connection[Any], source: str, position: Position) -> None:
+def replace(connection: Connection, source: str, position: Position) -> None:
     """Set everything but the owner, as a new log needs."""
     connection.execute(
         f"update wake.source_position set ({_COLUMNS}) = (%s, %s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
@@ -105,37 +104,36 @@ def replace(connection: psycopg.Connection[Any], source: str, position: Position
     )
 
 
-def claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> int:
+def claim(connection: Connection, source: str, epoch: int) -> int:
     """Lock the row for a cycle; returns the id of the source's newest revision.
 
     Raises `TakenOverError` when another consumer has taken the source over.
     """
-    with connection.pipeline():  # so that BEGIN travels with it
-        return claimed(ask_claim(connection, source, epoch), source)
+    return claimed(ask_claim(connection, source, epoch), source)
 
 
-def ask_claim(connection: psycopg.Connection[Any], source: str, epoch: int) -> psycopg.Cursor[Any]:
-    """Ask for the row's lock; `claimed` takes the answer. In a pipeline, other statements may travel with it."""
-    return connection.execute(
+def ask_claim(connection: Connection, source: str, epoch: int) -> Answer:
+    """Ask for the row's lock; `claimed` takes the answer. What is asked next travels with it."""
+    return connection.ask(
         "select (select max(r.id) from wake.revision r where r.source = p.source)"
         " from wake.source_position p where p.source = %s and p.epoch = %s for update of p",
         (source, epoch),
     )
 
 
-def claimed(asked: psycopg.Cursor[Any], source: str) -> int:
+def claimed(asked: Answer, source: str) -> int:
     """The id of the source's newest revision; nothing may be published before.
 
     Raises `TakenOverError` when another consumer has taken the source over.
     """
-    row = asked.fetchone()
-    if row is None:
+    rows = asked.rows()
+    if not rows:
         raise _taken_over(source)
-    return int(row[0])
+    return int(rows[0][0])
 
 
 def move(
-    connection: psycopg.Connection[Any],
+    connection: Connection,
     source: str,
     *,
     offset: int,
@@ -143,8 +141,8 @@ def move(
     read_from: int,
     clock: datetime | None,
 ) -> None:
-    """Move the claimed row to the end of a cycle."""
-    connection.execute(
+    """Move the claimed row to the end of a cycle; travels with the commit."""
+    connection.ask(
         'update wake.source_position set "offset" = %s, "commit" = %s, read_from = %s,'
         " clock = coalesce(%s, clock), updated_at = clock_timestamp() where source = %s",
         (offset, commit, read_from, clock, source),

@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 import psycopg
@@ -28,7 +27,7 @@ from wakestream.capture import Revision
 from wakestream.config import Config, reveal
 from wakestream.errors import FatalError, TransientError, WakeError
 from wakestream.failpoint import reach
-from wakestream.ledger import settings
+from wakestream.ledger import Connection, settings
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ class Session:
         self,
         config: Config,
         source: str,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         consumer: Consumer,
         stop: threading.Event,
         held: position.Ownership,

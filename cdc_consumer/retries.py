@@ -12,8 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import psycopg
-
 from cdc_consumer import roots
 from cdc_consumer.collect import Piece
 from cdc_consumer.entities import EntityPlan
@@ -25,6 +23,7 @@ from cdc_consumer.render import Draft, Renderer
 from cdc_consumer.store import Store
 from wakestream import retrying
 from wakestream.change_log import DOCUMENTS_A_RECORD
+from wakestream.ledger import Connection
 
 OpenGap = Callable[[Piece, list[str]], list[Draft]]
 
@@ -34,7 +33,7 @@ class Retries:
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         plan: Plan,
         store: Store,
         mirrors: Mirrors,

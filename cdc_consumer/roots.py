@@ -12,13 +12,13 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
-import psycopg
 
 from cdc_consumer.decode import Change
 from cdc_consumer.entities import Chain, EntityPlan, path
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from wakestream import events, exact_json
+from wakestream.ledger.connection import Answer, Connection
 
 _keys = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
@@ -55,7 +55,7 @@ class Way(NamedTuple):
 
 
 def find(
-    plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, changes: Sequence[Change]
+    plan: EntityPlan, connection: Connection, store: Store, changes: Sequence[Change]
 ) -> tuple[dict[str, Touched], list[Overflow]]:
     """The roots that these changes may change, by subject; and members whose roots are too many to be followed."""
     found: dict[str, Touched] = {}
@@ -69,9 +69,7 @@ def find(
     return found, overflows
 
 
-def ways(
-    plan: EntityPlan, connection: psycopg.Connection[Any], store: Store, changes: Sequence[Change]
-) -> Iterator[Way]:
+def ways(plan: EntityPlan, connection: Connection, store: Store, changes: Sequence[Change]) -> Iterator[Way]:
     """The roots that these changes may change, by the way in which each was found."""
     asked = [
         (chain, _Asked(plan, chain, connection, store, of_member))
@@ -104,29 +102,29 @@ class _Asked:
         self,
         plan: EntityPlan,
         chain: Chain,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         store: Store,
         changes: list[tuple[int, Change]],
     ) -> None:
         most = chain[-1].fan_out + 1
         self._truncate = next((i for i, c in changes if c.op == "t"), None)
-        self._of_all: psycopg.Cursor[Any] | None = None
-        self._of_rows: psycopg.Cursor[Any] | None = None
+        self._of_all: Answer | None = None
+        self._of_rows: Answer | None = None
         if self._truncate is not None:
-            self._of_all = connection.execute(plan.all_roots_of(chain), (most,))
+            self._of_all = connection.ask(plan.all_roots_of(chain), (most,))
         rows = [(i, c) for i, c in changes if c.op != "t"]
         self._records = _records(plan.tables[chain[-1].table], chain, connection, store, rows)
         if self._records:
             listed = "[" + ",".join(text for _, text in self._records) + "]"
-            self._of_rows = connection.execute(plan.roots_of(chain), (listed, most))
+            self._of_rows = connection.ask(plan.roots_of(chain), (listed, most))
 
     def take(self) -> list[tuple[str, list[int]]]:
         """Key of each root, with the places of the changes; one more than allowed, where there are too many."""
         found: list[tuple[str, list[int]]] = []
         if self._of_all is not None and self._truncate is not None:
-            found += [(text, [self._truncate]) for (text,) in self._of_all.fetchall()]
+            found += [(text, [self._truncate]) for (text,) in self._of_all.rows()]
         if self._of_rows is not None:
-            rows = self._of_rows.fetchall()
+            rows = self._of_rows.rows()
             found += [(text, [self._records[place - 1][0] for place in places]) for text, places in rows]
         return found
 
@@ -134,7 +132,7 @@ class _Asked:
 def _records(
     table: TablePlan,
     chain: Chain,
-    connection: psycopg.Connection[Any],
+    connection: Connection,
     store: Store,
     rows: list[tuple[int, Change]],
 ) -> list[tuple[int, str]]:
@@ -145,10 +143,10 @@ def _records(
         return [(i, key) for (i, _), key in zip(rows, store.keys(table, [c for _, c in rows]), strict=True)]
     listed = "[" + ",".join(c.key.decode() for _, c in rows) + "]"
     old: list[tuple[int, str]] = [
-        (rows[place - 1][0], text) for place, text in connection.execute(table.present, (listed,)).fetchall()
+        (rows[place - 1][0], text) for place, text in connection.ask(table.present, (listed,)).rows()
     ]
     changed = [(i, c.after) for i, c in rows if c.after is not None]
     if not changed:
         return old
-    new = connection.execute(table.show, ("[" + ",".join(after.decode() for _, after in changed) + "]",)).fetchall()
+    new = connection.ask(table.show, ("[" + ",".join(after.decode() for _, after in changed) + "]",)).rows()
     return old + [(i, text) for (i, _), (text,) in zip(changed, new, strict=True)]

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from cdc_consumer.decode import Change
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
+from wakestream.ledger import Connection
 
 
 class SnapshotRows:
     """Kept in the ledger, moved inside the cycle's transaction."""
 
-    def __init__(self, connection: psycopg.Connection[Any], source: str, tables: Mapping[str, TablePlan]) -> None:
+    def __init__(self, connection: Connection, source: str, tables: Mapping[str, TablePlan]) -> None:
         self._connection = connection
         self._source = source
         self._tables = tables
@@ -72,7 +71,7 @@ class SnapshotRows:
 
     def _write(self, label: str, rows: Sequence[tuple[str, str | None]]) -> None:
         newest = dict(rows)  # a key may be shown twice
-        self._connection.execute(
+        self._connection.ask(
             'insert into wake.snapshot_row (source, "table", subject, image) select %s, %s, * from unnest(%s::text[],'
             ' %s::text[]) on conflict (source, "table", subject) do update set image = excluded.image',
             (self._source, label, list(newest), list(newest.values())),

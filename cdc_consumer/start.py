@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, cast
 
 import msgspec
-import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
 
 from cdc_consumer import mirror_tables, position
@@ -21,6 +20,7 @@ from cdc_consumer.render import Renderer
 from wakestream import capture, events, kafka, topics
 from wakestream.config.models import Kafka
 from wakestream.errors import EventError, FatalError, TransientError
+from wakestream.ledger import Connection
 
 
 class Context:
@@ -78,7 +78,7 @@ class Opened:
 
 
 def open_position(
-    connection: psycopg.Connection[Any],
+    connection: Connection,
     consumer: Consumer,
     context: Context,
     settings: Kafka,
@@ -130,9 +130,7 @@ def open_position(
     return Opened(row)
 
 
-def announce_gap(
-    connection: psycopg.Connection[Any], publisher: Publisher, context: Context, plan: Plan, opened: Opened
-) -> None:
+def announce_gap(connection: Connection, publisher: Publisher, context: Context, plan: Plan, opened: Opened) -> None:
     """Declare the gap before anything behind it: one event, one commit."""
     at, source = opened.position, plan.revision.source
     if opened.gap is None:

@@ -20,6 +20,7 @@ from cdc_consumer.decode import Change
 from cdc_consumer.tables import TablePlan
 from cdc_consumer.unknown import WHOLE_ROW, Unknown
 from cdc_consumer.waves import NO_KEY, Row
+from wakestream.ledger import Connection
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -29,7 +30,7 @@ class Store:
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         source: str,
         tables: Mapping[str, TablePlan],
         *,
@@ -46,6 +47,13 @@ class Store:
 
     def apply(self, changes: Sequence[Change]) -> list[Row]:
         """Apply changes in their order; one result each. Truncates give an empty row."""
+        return self.ask(changes)()
+
+    def ask(self, changes: Sequence[Change]) -> Callable[[], list[Row]]:
+        """The same, but what is returned waits for the results; other statements may be asked first.
+
+        Results have to be taken in the order in which changes were asked to be applied.
+        """
         tables = self._tables
         rows = [Row(c, tables[c.table].of_masked if c.masked else tables[c.table]) for c in changes]
         moved = False
@@ -53,11 +61,11 @@ class Store:
             if previous.change.op == "d" and waves.is_move(previous.change, row.change):
                 row.moved, moved = previous, True
         whole = not moved and not any(change.op == "t" for change in changes)
+        asked: list[Callable[[], None]] = []
         for segment in [rows] if whole and rows else waves.segments(rows):
             if segment[0].change.op == "t":
                 self._truncate(segment[0].plan)
                 continue
-            asked: list[Callable[[], None]] = []
             for plan, wave in waves.of(segment):
                 finish = self._ask_wave(plan, wave)
                 if finish is None:  # It needs answers at once, and those before it first.
@@ -65,13 +73,17 @@ class Store:
                     self._apply_wave(plan, wave)
                 else:
                     asked.append(finish)
+
+        def take() -> list[Row]:
             _finish(asked)
-        return rows
+            return rows
+
+        return take
 
     def _ask_wave(self, plan: TablePlan, wave: list[Row]) -> Callable[[], None] | None:
-        """Send the statements of a wave whose images tell everything; what is returned takes the answers.
+        """Ask for a wave whose images tell everything; what is returned takes the answers.
 
-        So the waves of several tables travel together. None for a wave that needs more than that.
+        None for a wave that needs more than that.
         """
         if self._careful or not plan.simple_key or not plan.settings.mirror:
             return None
@@ -81,17 +93,17 @@ class Store:
         if uncertain or doubtful.may_be_ragged(plan, images) or plan.may_be_doubtful(images):
             return None
         deletes = [row for row in wave if row.change.op == "d"]
-        upserted = self._connection.execute(plan.upsert, (_array(images),)) if plain else None
-        deleted = self._connection.execute(plan.delete, (_array(r.change.key for r in deletes),)) if deletes else None
+        upserted = self._connection.ask(plan.upsert, (_array(images),)) if plain else None
+        deleted = self._connection.ask(plan.delete, (_array(r.change.key for r in deletes),)) if deletes else None
 
         def finish() -> None:
             for row, key in zip(wave, self.keys(plan, [row.change for row in wave]), strict=True):
                 row.key = key
             if upserted is not None:
-                for row, (before, after) in zip(plain, upserted.fetchall(), strict=True):
+                for row, (before, after) in zip(plain, upserted.rows(), strict=True):
                     row.before, row.after = before, after
             if deleted is not None:
-                for place, image in deleted.fetchall():
+                for place, image in deleted.rows():
                     deletes[place - 1].before = image
             self._settle_wave(plan, wave, {})
 
@@ -134,7 +146,7 @@ class Store:
             images = keyless.images(plan, part)
             try:
                 with _savepoint(self._connection, self._careful):
-                    found = self._connection.execute(plan.show, (_array(images.texts),)).fetchall()
+                    found = self._connection.ask(plan.show, (_array(images.texts),)).rows()
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 if not self._careful:
                     raise
@@ -156,7 +168,7 @@ class Store:
         for row in wave:
             try:
                 with self._connection.transaction():
-                    self._connection.execute(plan.key_texts, (_array([row.change.key]),))
+                    self._connection.ask(plan.key_texts, (_array([row.change.key]),)).rows()
                     found = self.keys(plan, [row.change])
             except psycopg.DataError as error:
                 found = [_canonical(row.change.key)]
@@ -172,7 +184,7 @@ class Store:
             if b"\\" not in together:
                 return together.decode().split("\n")
             return [_canonical(change.key) for change in changes]
-        texts = self._connection.execute(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
+        texts = self._connection.ask(plan.key_texts, (_array(change.key for change in changes),)).rows()
         return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
 
     def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
@@ -193,8 +205,8 @@ class Store:
 
     def _compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
         keys = self.keys(plan, changes)
-        images = self._connection.execute(plan.show, (_array(c.after or b"null" for c in changes),)).fetchall()
-        stored = dict(self._connection.execute(plan.present, (_array(c.key for c in changes),)).fetchall())
+        images = self._connection.ask(plan.show, (_array(c.after or b"null" for c in changes),)).rows()
+        stored = dict(self._connection.ask(plan.present, (_array(c.key for c in changes),)).rows())
         unknown = self.unknown.of(plan.label, keys)
         found: list[tuple[str, bytes | None]] = []
         for place, (key, (shown,), change) in enumerate(zip(keys, images, changes, strict=True), 1):
@@ -213,7 +225,7 @@ class Store:
             try:
                 with _savepoint(self._connection, self._careful):
                     query = plan.upsert if plan.settings.mirror else plan.show
-                    found = self._connection.execute(query, (listed,)).fetchall()
+                    found = self._connection.ask(query, (listed,)).rows()
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 if not self._careful:
                     raise
@@ -230,7 +242,7 @@ class Store:
         if not wave or not plan.settings.mirror:
             return
         listed = _array(row.change.key for row in wave)
-        for place, image in self._connection.execute(plan.delete, (listed,)).fetchall():
+        for place, image in self._connection.ask(plan.delete, (listed,)).rows():
             wave[place - 1].before = image
 
     def _truncate(self, plan: TablePlan) -> None:
@@ -355,6 +367,6 @@ def _canonical(key: bytes) -> str:
     return (msgspec.json.encode(msgspec.json.decode(key)) if b"\\" in key else key).decode()
 
 
-def _savepoint(connection: psycopg.Connection[Any], wanted: bool) -> contextlib.AbstractContextManager[Any]:
+def _savepoint(connection: Connection, wanted: bool) -> contextlib.AbstractContextManager[Any]:
     """A savepoint, or nothing when rows are not applied one by one."""
     return connection.transaction() if wanted else contextlib.nullcontext()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from cdc_consumer.tables import TablePlan
+from wakestream.ledger import Connection
 
 WHOLE_ROW = "*"
 """Stands for a row of which nothing is known."""
@@ -17,7 +17,7 @@ WHOLE_ROW = "*"
 class Unknown:
     """What is not known of one source's mirrors, in the ledger, inside the caller's transaction."""
 
-    def __init__(self, connection: psycopg.Connection[Any], source: str) -> None:
+    def __init__(self, connection: Connection, source: str) -> None:
         self._connection = connection
         self._source = source
         rows = connection.execute(
@@ -33,10 +33,10 @@ class Unknown:
         """Which stored columns of these rows are not known, by key; rows without such columns are absent."""
         if label not in self._tables:
             return {}
-        rows = self._connection.execute(
+        rows = self._connection.ask(
             'select subject, columns from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
             (self._source, label, list(keys)),
-        ).fetchall()
+        ).rows()
         return {subject: frozenset(columns) for subject, columns in rows}
 
     def remember(self, label: str, key: str, columns: Collection[str]) -> None:
@@ -45,7 +45,7 @@ class Unknown:
             self.forget(label, [key])
             return
         self._tables.add(label)
-        self._connection.execute(
+        self._connection.ask(
             'insert into wake.missing_value (source, "table", subject, columns) values (%s, %s, %s, %s)'
             ' on conflict (source, "table", subject) do update set columns = excluded.columns',
             (self._source, label, key, sorted(columns)),
@@ -53,16 +53,14 @@ class Unknown:
 
     def forget(self, label: str, keys: Sequence[str]) -> None:
         """All of these rows is known."""
-        self._connection.execute(
+        self._connection.ask(
             'delete from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
             (self._source, label, list(keys)),
         )
 
     def forget_table(self, label: str) -> None:
         """The table is empty."""
-        self._connection.execute(
-            'delete from wake.missing_value where source = %s and "table" = %s', (self._source, label)
-        )
+        self._connection.ask('delete from wake.missing_value where source = %s and "table" = %s', (self._source, label))
 
     def doubt(self, plan: TablePlan, keys: Sequence[str]) -> None:
         """What the mirror has of these rows may be newer or older than it should: it is shown, and never a `before`."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
-import psycopg
 
 from cdc_consumer.entity_documents import Shown
+from wakestream.ledger import Connection
 
 Documents = Mapping[str, Shown]
 """By subject."""
@@ -17,7 +16,7 @@ Documents = Mapping[str, Shown]
 class WaitingDocuments:
     """The table ends with the transaction."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._used = False
 

@@ -23,7 +23,7 @@ from wakestream.config import Config, reveal
 from wakestream.config.loading import nearest
 from wakestream.errors import ConfigurationError, RefusedError
 
-Connection = psycopg.Connection[Any]
+Connection = ledger.Connection
 
 AS_EVENTS = " ".join(f"-c {name}={value}" for name, value in fences.PRINTING.items())
 """The settings under which values print as events have them, for a session's start."""

@@ -148,14 +148,14 @@ def scratch_ledger(cluster: str, template: str | None = None) -> Generator[str]:
             drop_database(admin, name)
 
 
-def ledger_session(url: str, settings: Mapping[str, str] = process.SESSION) -> psycopg.Connection:
+def ledger_session(url: str, settings: Mapping[str, str] = process.SESSION) -> ledger.Connection:
     """A session with the consumer's own settings."""
     options = " ".join(f"-c {name}={value}" for name, value in {**settings, "wake.mask_key": "00"}.items())
-    return psycopg.connect(url, options=options)
+    return ledger.connect(url, name="consume replay", options=options)
 
 
 @contextmanager
-def _prepared(url: str, recording: Recording) -> Generator[tuple[psycopg.Connection, Plan]]:
+def _prepared(url: str, recording: Recording) -> Generator[tuple[ledger.Connection, Plan]]:
     with ledger_session(url) as connection:
         row = connection.execute(
             "insert into wake.revision (source, digest, catalogue, capture) values (%s, '', '{}', '{}') returning id",

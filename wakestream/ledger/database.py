@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 import migrations
 from wakestream.errors import ConfigurationError, TransientError
+from wakestream.ledger.connection import Connection
 from wakestream.ledger.models import SCHEMA
 
 MINIMUM_VERSION = 180000
@@ -27,13 +28,13 @@ def engine(url: str, **options: Any) -> sqlalchemy.Engine:
     return sqlalchemy.create_engine(sqlalchemy.make_url(url).set(drivername="postgresql+psycopg"), **options)
 
 
-def connect(url: str, *, name: str, **options: Any) -> psycopg.Connection:
-    """A plain connection that shows its purpose in `pg_stat_activity`.
+def connect(url: str, *, name: str, **options: Any) -> Connection:
+    """A connection that shows its purpose in `pg_stat_activity`.
 
     Raises `TransientError` while the ledger cannot be reached.
     """
     try:
-        return psycopg.connect(url, application_name=f"wake {name}", connect_timeout=10, **options)
+        return Connection.connect(url, application_name=f"wake {name}", connect_timeout=10, **options)
     except psycopg.OperationalError as error:
         raise TransientError(f"the ledger cannot be reached: {first_line(error)}") from error
 

@@ -1,0 +1,200 @@
+"""A connection to the ledger whose statements travel together.
+
+psycopg sends each statement of a pipeline by itself, and each wakes the server. Statements that are asked here wait
+until somebody needs an answer, and then leave together, with the BEGIN or COMMIT that belongs to them. psycopg's own
+calls may stand between: each first has what was asked before it answered, so that all happens in the order in which it
+is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections import deque
+from collections.abc import Generator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg import generators, pq
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+
+_Key = tuple[bytes, tuple[int, ...]]
+"""A statement and the types of its parameters."""
+
+_DONE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+
+
+class Answer:
+    """What the ledger says to one statement."""
+
+    __slots__ = ("_connection", "_result", "formats", "key", "values")
+
+    def __init__(self, connection: Connection, key: _Key, values: Sequence[Any], formats: Sequence[pq.Format]) -> None:
+        self._connection = connection
+        self._result: pq.abc.PGresult | None = None
+        self.key = key
+        self.values = values
+        self.formats = formats
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Its rows; waits for them.
+
+        Raises psycopg's error of the first statement that failed since the last look at an answer, which may stand
+        before this one, and whose transaction is then to be rolled back.
+        """
+        if self._result is None:
+            self._connection.settle()
+        if self._result is None:
+            raise psycopg.InterfaceError("the statement was rolled back before it was answered")
+        transformer = Transformer(self._connection)
+        transformer.set_pgresult(self._result)
+        return transformer.load_rows(0, self._result.ntuples, tuple)
+
+    def take(self, result: pq.abc.PGresult) -> None:
+        """It has come."""
+        self._result = result
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """psycopg's connection, which can also be asked. Not for use inside `pipeline()`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._asked: list[Answer] = []
+        """Not sent yet."""
+        self._sent: deque[list[Answer | _Key]] = deque()
+        """What each packet on its way holds: statements, and those that it prepares."""
+        self._names: dict[_Key, bytes] = {}
+        """Of the statements that the server has prepared for us, or is about to."""
+        self._numbers = itertools.count()
+
+    def ask(self, query: str | bytes, parameters: Sequence[Any] = ()) -> Answer:
+        """Execute a statement, with `%s` for each parameter, when the next answer is needed. It stays prepared.
+
+        Raises `psycopg.DataError` for a parameter that PostgreSQL cannot hold.
+        """
+        transformer = Transformer(self)
+        values = transformer.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
+        answer = Answer(self, (_numbered(query), transformer.types or ()), values, transformer.formats or ())
+        self._asked.append(answer)
+        return answer
+
+    def send(self) -> None:
+        """Put what was asked on its way; the answers are waited for where they are needed."""
+        if not self._asked:
+            return
+        if not (self._sent or self.autocommit) and self.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+            self._asked.insert(0, Answer(self, (b"begin", ()), (), ()))
+        with self.lock:
+            self.wait(self._send_gen())
+
+    def settle(self) -> None:
+        """Have everything that was asked answered. Raises psycopg's error of the first statement that failed."""
+        self.send()
+        while self._sent:
+            with self.lock:
+                failure = self.wait(self._take_gen(self._sent.popleft()))
+            if failure is not None:
+                raise failure
+
+    def cursor(self, *args: Any, **options: Any) -> Any:
+        """psycopg's, behind everything that was asked; so is `execute`."""
+        self.settle()
+        return super().cursor(*args, **options)
+
+    @contextlib.contextmanager
+    def transaction(self, *args: Any, **options: Any) -> Generator[psycopg.Transaction]:
+        """psycopg's, around what is asked inside."""
+        self.settle()
+        with super().transaction(*args, **options) as transaction:
+            try:
+                yield transaction
+                self.settle()
+            except BaseException:
+                self._forget()
+                raise
+
+    @contextlib.contextmanager
+    def pipeline(self) -> Generator[psycopg.Pipeline]:
+        """psycopg's, behind everything that was asked."""
+        self.settle()
+        with super().pipeline() as pipeline:
+            yield pipeline
+
+    def commit(self) -> None:
+        """psycopg's; travels with what was asked before it."""
+        if not self._asked:
+            self.settle()
+            super().commit()
+            return
+        self.ask(b"commit")
+        self.settle()
+
+    def rollback(self) -> None:
+        """psycopg's; what was asked and not sent never is."""
+        self._forget()
+        super().rollback()
+
+    def _forget(self) -> None:
+        """Nobody waits for these answers any more."""
+        self._asked.clear()
+        while self._sent:
+            with self.lock, contextlib.suppress(psycopg.Error):
+                self.wait(self._take_gen(self._sent.popleft()))
+
+    def _send_gen(self) -> PQGen[None]:
+        packet: list[Answer | _Key] = []
+        answers, self._asked = self._asked, []
+        if self.pgconn.pipeline_status == pq.PipelineStatus.OFF:
+            self.pgconn.enter_pipeline_mode()
+        elif not self._sent:
+            raise psycopg.ProgrammingError("nothing may be asked inside a pipeline")
+        for answer in answers:
+            if answer.key not in self._names:
+                self._names[answer.key] = f"wake_{next(self._numbers)}".encode()
+                self.pgconn.send_prepare(self._names[answer.key], *answer.key)
+                packet.append(answer.key)
+            self.pgconn.send_query_prepared(self._names[answer.key], answer.values, answer.formats)
+            packet.append(answer)
+        self.pgconn.pipeline_sync()
+        self._sent.append(packet)
+        yield from generators.send(self.pgconn)
+
+    def _take_gen(self, packet: list[Answer | _Key]) -> PQGen[psycopg.Error | None]:
+        """The answers of a packet; returns the error of the first statement that failed."""
+        failure: psycopg.Error | None = None
+        for step in packet:
+            try:
+                results = yield from generators.fetch_many(self.pgconn)
+            except psycopg.OperationalError as lost:
+                return failure or lost
+            if not results:
+                return failure or psycopg.OperationalError("the connection is lost")
+            if results[0].status not in _DONE:
+                if isinstance(step, tuple):
+                    self._names.pop(step, None)
+                if failure is None:  # those behind it are only said to be aborted
+                    failure = psycopg.errors.error_from_result(results[0], self.info.encoding)
+            elif isinstance(step, Answer):
+                step.take(results[0])
+        yield from generators.fetch_many(self.pgconn)  # the packet's end
+        if not self._sent:
+            self.pgconn.exit_pipeline_mode()
+        return failure
+
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        """Forget ours too: psycopg drops all prepared statements, ours too, when a transaction is rolled back."""
+        if name is None:
+            self._names.clear()
+        return super()._deallocate(name)
+
+
+@lru_cache(maxsize=1000)
+def _numbered(query: str | bytes) -> bytes:
+    """A statement with `$1` for its first `%s`, as the server wants it."""
+    numbers = itertools.count(1)
+    text = query if isinstance(query, bytes) else query.encode()
+    return re.sub(rb"%([s%])", lambda m: b"%" if m[1] == b"%" else b"$%d" % next(numbers), text)
