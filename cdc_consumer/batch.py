@@ -109,16 +109,21 @@ class Batch:
                 yield self._render.clock(place, of, of)
 
     def _apply(self, changes: Sequence[Change]) -> Iterator[Row]:
-        """What became of each change; the ledger applies the next ones meanwhile."""
-        before: Callable[[], list[Row]] | None = None
-        for chunk in _chunks(changes):
-            asked = self._store.ask(chunk)
-            self._connection.send()
-            if before is not None:
-                yield from before()
-            before = asked
-        if before is not None:
-            yield from before()
+        """What became of each change. The ledger is at work as soon as this returns, and ahead of who takes the rows."""
+        chunks = _chunks(changes)
+        return self._rows(self._ask(next(chunks, ())), chunks)
+
+    def _rows(self, asked: Callable[[], list[Row]], chunks: Iterator[Sequence[Change]]) -> Iterator[Row]:
+        for chunk in chunks:
+            following = self._ask(chunk)
+            yield from asked()
+            asked = following
+        yield from asked()
+
+    def _ask(self, changes: Sequence[Change]) -> Callable[[], list[Row]]:
+        asked = self._store.ask(changes)
+        self._connection.send()
+        return asked
 
     def _alone(self, piece: Piece) -> list[Draft]:
         if piece.kind == "broken":

@@ -30,7 +30,7 @@ from cdc_consumer.plan import Plan
 from cdc_consumer.publish import Publisher
 from cdc_consumer.render import Renderer
 from wakestream.failpoint import reach
-from wakestream.ledger import Connection
+from wakestream.ledger.connection import Answer, Connection
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +65,24 @@ class Cycle:
         self._batch: Batch | None = None
         self._pieces: list[Piece] = []
         """Applied, and not committed."""
+        self._claim: Answer | None = None
+        """The position's, while it is not looked at."""
         self._newest: int | None = None
         """The source's newest revision, once the position is claimed."""
         self._began = 0.0
         self._sent = 0
+
+    def open(self) -> None:
+        """Have the ledger claim the position while the pieces that are about to be added are still decoded."""
+        if self._claim is None and self._newest is None:
+            self._claim = position.ask_claim(self._connection, self._source, self._epoch)  # 3
+            self._connection.send()
+
+    def leave(self) -> None:
+        """No piece came after all."""
+        if self._claim is not None:
+            self._claim = None
+            self._connection.commit()
 
     def run(self, pieces: Sequence[Piece], read_from: int, commit: int | None) -> int:
         """Apply, publish and commit these pieces; returns the id of the source's newest revision.
@@ -94,7 +108,7 @@ class Cycle:
                 "A batch of %s has values that cannot be read; applying it row by row: %s", self._source, error
             )
             self._connection.rollback()
-            self._newest = None
+            self._claim = self._newest = None
             self._apply_and_publish(self._pieces, careful=True)
             self._batch = None
         return self._newest or 0
@@ -104,9 +118,9 @@ class Cycle:
         """How many pieces are applied and not committed."""
         return len(self._pieces)
 
-    def is_published(self, wait: float) -> bool:
-        """Whether the broker has everything; waits so many seconds for it."""
-        return self._publisher.is_done(wait)
+    def is_published(self) -> bool:
+        """Whether the broker has everything."""
+        return self._publisher.is_done()
 
     def finish(self, read_from: int, commit: int | None) -> None:
         """Wait for the broker, and commit everything that was added. Raises `TransientError` with nothing committed."""
@@ -130,9 +144,8 @@ class Cycle:
         self._pieces, self._newest = [], None
 
     def _apply_and_publish(self, pieces: Sequence[Piece], *, careful: bool = False) -> None:
-        claim = None
         if self._newest is None:
-            claim = position.ask_claim(self._connection, self._source, self._epoch)  # 3
+            self._claim = self._claim or position.ask_claim(self._connection, self._source, self._epoch)  # 3
             reach("consume.3.claimed")
         if self._batch is None or careful:
             # What it remembers of the mirrors holds as long as every cycle commits; after a failure it is read anew.
@@ -140,8 +153,8 @@ class Cycle:
                 self._connection, self.plan, self._render, self._log, self._mark_key, self._reread, careful=careful
             )
         messages = self._batch.messages(pieces)
-        first = next(messages, None)  # the claim travels with the first statements
-        if claim is not None:
-            self._newest = position.claimed(claim, self._source)
+        first = next(messages, None)  # the claim is answered with the first statements
+        if self._claim is not None:
+            self._newest, self._claim = position.claimed(self._claim, self._source), None
         if first is not None:
             self._publisher.send(itertools.chain([first], messages))  # 4, as the events are worked out

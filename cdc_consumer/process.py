@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from cdc_consumer import measures, mirror_tables, position, start
+from cdc_consumer import decode, measures, mirror_tables, position, start
 from cdc_consumer.adopted_session import AdoptedSession
 from cdc_consumer.collect import Collector, Piece, is_border, is_revision
 from cdc_consumer.cycle import Cycle
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 POLL_TIMEOUT = 0.2  # seconds until a stop is noticed
 READ_AT_ONCE = 500  # messages
 BATCH = 4000  # messages read before what is whole is applied
-ACK_WAIT = 0.001  # seconds for the broker, before a look at what has arrived meanwhile
+ACK_LOOK = 0.001  # seconds for what arrives, before a look at whether the broker has the events
 REREAD_AHEAD = 4 * 1024  # KB
 REREAD_PATIENCE = 20.0  # seconds without an answer
 JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
@@ -126,6 +126,8 @@ class Session:
         self._context = start.Context(config.kafka, source)
         self._ahead: list[Message] = []
         """Read already, and behind a revision's record."""
+        self._unmeasured = 0
+        """Records that were read, and of which the measures do not know."""
 
     def cycles(self) -> Iterator[None]:
         """Run cycle after cycle; yields after each that moved the position."""
@@ -159,13 +161,18 @@ class Session:
                 plan = self._switch(wanted, plan, at)
                 collector.keyless = plan.keyless
                 cycle = self._cycle(plan, at, publisher, key)
-            last, pieces = self._read(collector, at.offset)  # 1, 2
+            last, pieces = self._read(collector, at.offset, cycle)  # 1, 2
             if not pieces:
+                cycle.leave()
+                self._measure(last)
                 continue
             reach("consume.2.read")
             record = pieces.pop() if is_border(pieces[-1]) else None
-            if pieces:
+            if not pieces:
+                cycle.leave()
+            else:
                 number, offset = cycle.add(pieces), pieces[-1].offset
+                self._measure(last)
                 if record is None:
                     last, offset, record = self._join(cycle, collector, last, offset)
                 cycle.finish(collector.read_from(last - (record is not None)), collector.applied)
@@ -191,8 +198,9 @@ class Session:
         Returns the last record read, that of the last piece applied, and a border if one came.
         """
         deadline = time.monotonic() + JOIN_FOR
-        while cycle.size < BATCH and not cycle.is_published(ACK_WAIT) and time.monotonic() < deadline:
-            read, pieces = self._read(collector, offset, wait=0.0)
+        while cycle.size < BATCH and not cycle.is_published() and time.monotonic() < deadline:
+            read, pieces = self._read(collector, offset, cycle, wait=ACK_LOOK)
+            self._measure(read)
             last = max(last, read)
             record = pieces.pop() if pieces and is_border(pieces[-1]) else None
             if pieces:
@@ -219,12 +227,16 @@ class Session:
         opened = start.Opened(anew, f"the source was restored: {record.body['reason']}", told_at)
         start.announce_gap(self._connection, publisher, self._context, plan, opened)
 
-    def _read(self, collector: Collector, applied_offset: int, wait: float = POLL_TIMEOUT) -> tuple[int, list[Piece]]:
+    def _read(
+        self, collector: Collector, applied_offset: int, cycle: Cycle, wait: float = POLL_TIMEOUT
+    ) -> tuple[int, list[Piece]]:
         """What is there now, up to a batch or a border; waits a little for the first message only."""
         pieces: list[Piece] = []
         last = applied_offset
         messages, self._ahead = self._ahead or self._wait(wait), []
         count = 0
+        if messages and decode.is_end(messages[-1].value()):
+            cycle.open()
         while messages:
             for place, message in enumerate(messages, 1):
                 error = message.error()
@@ -240,9 +252,14 @@ class Session:
                         return last, pieces
             count += len(messages)
             messages = self._consumer.consume(READ_AT_ONCE, 0) if count < BATCH else []
-        if count:
-            measures.read(self._source, count, last, self._known_end())
+        self._unmeasured += count
         return last, pieces
+
+    def _measure(self, last: int) -> None:
+        """Say what was read; no event waits for it."""
+        if self._unmeasured:
+            measures.read(self._source, self._unmeasured, last, self._known_end())
+            self._unmeasured = 0
 
     def _reread(self, first: int, last: int) -> Iterator[Record]:
         """The change log again from one offset up to another, as a large transaction needs it."""

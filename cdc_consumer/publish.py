@@ -15,6 +15,7 @@ from wakestream.errors import TransientError
 
 logger = logging.getLogger(__name__)
 
+ACK_LOOK = 0.001  # seconds; nobody is told of what arrives, only of what does not
 PATIENCE = 20.0  # seconds that a cycle waits for the broker before it rolls back
 
 
@@ -42,14 +43,16 @@ class Publisher:
             for partition in range(self._partitions):
                 self._produce(message, partition)
 
-    def is_done(self, wait: float) -> bool:
-        """Whether nothing is on its way any more; waits so many seconds for it. `wait` says whether it has arrived."""
-        return self._producer.flush(wait) == 0 or self._failure is not None
+    def is_done(self) -> bool:
+        """Whether nothing is on its way any more; `wait` says whether it has arrived."""
+        self._producer.poll(0)
+        return len(self._producer) == 0 or self._failure is not None
 
     def wait(self) -> None:
         """Until the broker has everything. Raises `TransientError` otherwise."""
         deadline = time.monotonic() + PATIENCE
-        while self._producer.flush(1.0) > 0:
+        while not self.is_done():
+            self._producer.poll(ACK_LOOK)
             if self._failure is not None or time.monotonic() > deadline:
                 break
         if self._failure is not None or len(self._producer) > 0:

@@ -109,7 +109,7 @@ def publisher(kafka: Kafka, name: str, on_delivery: Callable[[KafkaError | None,
             "enable.gapless.guarantee": True,
             "acks": "all",
             "message.timeout.ms": 0,
-            "linger.ms": 5,
+            "linger.ms": 0,  # what is handed over while a request is on its way makes the next one
             "compression.type": "lz4",
             "message.max.bytes": kafka.topics.max_message_bytes,
             "queue.buffering.max.messages": 200_000,

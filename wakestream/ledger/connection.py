@@ -89,7 +89,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         if not (self._sent or self.autocommit) and self.pgconn.transaction_status == pq.TransactionStatus.IDLE:
             self._asked.insert(0, Answer(self, (b"begin", ()), (), ()))
         with self.lock:
-            self.wait(self._send_gen())
+            self._pack()
+            if self.pgconn.flush():
+                self.wait(generators.send(self.pgconn))
 
     def settle(self) -> None:
         """Have everything that was asked answered. Raises psycopg's error of the first statement that failed."""
@@ -145,7 +147,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             with self.lock, contextlib.suppress(psycopg.Error):
                 self.wait(self._take_gen(self._sent.popleft()))
 
-    def _send_gen(self) -> PQGen[None]:
+    def _pack(self) -> None:
         packet: list[Answer | _Key] = []
         answers, self._asked = self._asked, []
         if self.pgconn.pipeline_status == pq.PipelineStatus.OFF:
@@ -161,7 +163,6 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             packet.append(answer)
         self.pgconn.pipeline_sync()
         self._sent.append(packet)
-        yield from generators.send(self.pgconn)
 
     def _take_gen(self, packet: list[Answer | _Key]) -> PQGen[psycopg.Error | None]:
         """The answers of a packet; returns the error of the first statement that failed."""
