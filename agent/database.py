@@ -8,12 +8,15 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from wakestream import ledger
 from wakestream.errors import FatalError, TransientError, WakeError
+from wakestream.ledger.connection import Answer
 
-Connection = psycopg.Connection[Any]
-Cursor = psycopg.Cursor[Any]
+Cursor = Answer
+AnyConnection = psycopg.Connection[Any]
+"""One that may be ours or the console's."""
 
 LONGEST = 20  # seconds of a transaction: whoever is frozen in one keeps nobody waiting for longer
 
@@ -33,19 +36,29 @@ def convert(error: psycopg.Error, doing: str) -> WakeError:
     return TransientError(f"the ledger, {doing}: {text}", family="ledger")
 
 
+class Connection(ledger.Connection):
+    """A connection on which every statement is asked: it is sent where rows are fetched or the transaction ends.
+
+    So statements travel together, with BEGIN and COMMIT beside them. What one has touched is asked by `returning`.
+    """
+
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - an answer has what is used of a cursor
+        self, query: str | sql.Composable, params: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> Answer:
+        """Ask for a statement to be executed."""
+        return self.ask(query.as_bytes(self) if isinstance(query, sql.Composable) else query, params)
+
+
 class Ledger:
     """One thread's connection to the ledger, opened when first needed and again after it was lost.
 
-    It is in pipeline mode: a statement is sent at once and waited for only where its rows are fetched, and BEGIN and
-    COMMIT travel with what stands beside them. So what a statement has touched is asked by `returning`; `rowcount` is
-    not known yet. To the server a session in a pipeline is never idle: what ends a frozen one is `transaction_timeout`.
+    What ends the transaction of a process that is frozen in it is `transaction_timeout`.
     """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = name
         self._connection: Connection | None = None
-        self._pipeline = contextlib.ExitStack()
         self._lock = threading.Lock()
         self.backend: int | None = None
         """The server's number of the session that was opened last."""
@@ -75,9 +88,8 @@ class Ledger:
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
             options = f"-c synchronous_commit=off -c transaction_timeout={LONGEST}s"
-            self._connection = ledger.connect(self._url, name=self._name, options=options)
+            self._connection = ledger.connect(self._url, name=self._name, kind=Connection, options=options)
             self.backend = self._connection.info.backend_pid
-            self._pipeline.enter_context(self._connection.pipeline())
         return self._connection
 
     def _drop_if_broken(self) -> None:
@@ -86,20 +98,17 @@ class Ledger:
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
-        with contextlib.suppress(psycopg.Error):
-            self._pipeline.close()
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
 
 
 def execute_each(
-    connection: Connection, query: LiteralString, rows: Iterable[Sequence[object] | Mapping[str, object]]
+    connection: Connection, query: LiteralString, rows: Iterable[Sequence[Any] | Mapping[str, Any]]
 ) -> None:
-    """Execute a statement for each row. In a pipeline they travel together, where `executemany` would wait twice."""
-    with connection.cursor() as cursor:
-        for row in rows:
-            cursor.execute(query, row)
+    """Execute a statement for each row; all travel together."""
+    for row in rows:
+        connection.execute(query, row)
 
 
 @contextlib.contextmanager

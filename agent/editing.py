@@ -14,7 +14,7 @@ import msgspec
 from agent import answers, bound, deciding_again, fencing, governing, json_text, proposals
 from agent.action_store import Proposed
 from agent.answers import Decision, Offer, Proposal
-from agent.database import Connection
+from agent.database import AnyConnection
 from wakestream.errors import EventError, RefusedError
 from wakestream.events import ContextEvent
 from wakestream.program import CompiledAgent, CompiledTrigger, Program
@@ -44,7 +44,7 @@ _ORIGIN = (
 )
 
 
-def origin(connection: Connection, run: str) -> Origin:
+def origin(connection: AnyConnection, run: str) -> Origin:
     """What a run decided on."""
     row = connection.execute(_ORIGIN, (deciding_again.STEP, run)).fetchone()
     if row is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent import json_text
-from agent.database import Connection, execute_each
+from agent.database import AnyConnection, Connection, execute_each
 from wakestream import fences
 from wakestream.fences import Fence, Move
 
@@ -33,7 +33,7 @@ def write(connection: Connection, payloads: Sequence[str]) -> None:
     )
 
 
-def accepted(connection: Connection, action: str, fence: Fence) -> Fence:
+def accepted(connection: AnyConnection, action: str, fence: Fence) -> Fence:
     """The fence for which what earlier actions of the same run made of its rows counts as well."""
     rows = connection.execute(
         "select c.subject, c.before::text, c.after::text from wake.action me"

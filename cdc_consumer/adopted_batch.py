@@ -95,7 +95,7 @@ class AdoptedBatch:
             'select "table", subject, lsn from wake.adopted_row join unnest(%s::text[], %s::text[]) as x("table",'
             ' subject) using ("table", subject) where source = %s',
             ([change.table for change in changes], [change.key.decode() for change in changes], self._source),
-        ).rows()
+        ).fetchall()
         return {(label, subject): lsn for label, subject, lsn in rows}
 
     def _remember(self, rose: dict[tuple[str, str], int]) -> None:

@@ -109,7 +109,7 @@ class Batch:
                 yield self._render.clock(place, of, of)
 
     def _apply(self, changes: Sequence[Change]) -> Iterator[Row]:
-        """What became of each change. The ledger is at work as soon as this returns, and ahead of who takes the rows."""
+        """What became of each change; the ledger is at work at once, and ahead of who takes the rows."""
         chunks = _chunks(changes)
         return self._rows(self._ask(next(chunks, ())), chunks)
 

@@ -41,7 +41,7 @@ class Asked:
         if self._taken is None and self._answer is not None:
             self._taken = {
                 self._subjects[place - 1]: _withhold_missing(self._plan, self._store, text)
-                for place, text in self._answer.rows()
+                for place, text in self._answer.fetchall()
             }
         return self._taken or {}
 

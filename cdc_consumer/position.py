@@ -126,7 +126,7 @@ def claimed(asked: Answer, source: str) -> int:
 
     Raises `TakenOverError` when another consumer has taken the source over.
     """
-    rows = asked.rows()
+    rows = asked.fetchall()
     if not rows:
         raise _taken_over(source)
     return int(rows[0][0])

@@ -122,9 +122,9 @@ class _Asked:
         """Key of each root, with the places of the changes; one more than allowed, where there are too many."""
         found: list[tuple[str, list[int]]] = []
         if self._of_all is not None and self._truncate is not None:
-            found += [(text, [self._truncate]) for (text,) in self._of_all.rows()]
+            found += [(text, [self._truncate]) for (text,) in self._of_all.fetchall()]
         if self._of_rows is not None:
-            rows = self._of_rows.rows()
+            rows = self._of_rows.fetchall()
             found += [(text, [self._records[place - 1][0] for place in places]) for text, places in rows]
         return found
 
@@ -143,10 +143,10 @@ def _records(
         return [(i, key) for (i, _), key in zip(rows, store.keys(table, [c for _, c in rows]), strict=True)]
     listed = "[" + ",".join(c.key.decode() for _, c in rows) + "]"
     old: list[tuple[int, str]] = [
-        (rows[place - 1][0], text) for place, text in connection.ask(table.present, (listed,)).rows()
+        (rows[place - 1][0], text) for place, text in connection.ask(table.present, (listed,)).fetchall()
     ]
     changed = [(i, c.after) for i, c in rows if c.after is not None]
     if not changed:
         return old
-    new = connection.ask(table.show, ("[" + ",".join(after.decode() for _, after in changed) + "]",)).rows()
+    new = connection.ask(table.show, ("[" + ",".join(after.decode() for _, after in changed) + "]",)).fetchall()
     return old + [(i, text) for (i, _), (text,) in zip(changed, new, strict=True)]

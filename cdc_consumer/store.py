@@ -100,10 +100,10 @@ class Store:
             for row, key in zip(wave, self.keys(plan, [row.change for row in wave]), strict=True):
                 row.key = key
             if upserted is not None:
-                for row, (before, after) in zip(plain, upserted.rows(), strict=True):
+                for row, (before, after) in zip(plain, upserted.fetchall(), strict=True):
                     row.before, row.after = before, after
             if deleted is not None:
-                for place, image in deleted.rows():
+                for place, image in deleted.fetchall():
                     deletes[place - 1].before = image
             self._settle_wave(plan, wave, {})
 
@@ -146,7 +146,7 @@ class Store:
             images = keyless.images(plan, part)
             try:
                 with _savepoint(self._connection, self._careful):
-                    found = self._connection.ask(plan.show, (_array(images.texts),)).rows()
+                    found = self._connection.ask(plan.show, (_array(images.texts),)).fetchall()
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 if not self._careful:
                     raise
@@ -168,7 +168,7 @@ class Store:
         for row in wave:
             try:
                 with self._connection.transaction():
-                    self._connection.ask(plan.key_texts, (_array([row.change.key]),)).rows()
+                    self._connection.ask(plan.key_texts, (_array([row.change.key]),)).fetchall()
                     found = self.keys(plan, [row.change])
             except psycopg.DataError as error:
                 found = [_canonical(row.change.key)]
@@ -184,7 +184,7 @@ class Store:
             if b"\\" not in together:
                 return together.decode().split("\n")
             return [_canonical(change.key) for change in changes]
-        texts = self._connection.ask(plan.key_texts, (_array(change.key for change in changes),)).rows()
+        texts = self._connection.ask(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
         return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
 
     def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
@@ -205,8 +205,8 @@ class Store:
 
     def _compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
         keys = self.keys(plan, changes)
-        images = self._connection.ask(plan.show, (_array(c.after or b"null" for c in changes),)).rows()
-        stored = dict(self._connection.ask(plan.present, (_array(c.key for c in changes),)).rows())
+        images = self._connection.ask(plan.show, (_array(c.after or b"null" for c in changes),)).fetchall()
+        stored = dict(self._connection.ask(plan.present, (_array(c.key for c in changes),)).fetchall())
         unknown = self.unknown.of(plan.label, keys)
         found: list[tuple[str, bytes | None]] = []
         for place, (key, (shown,), change) in enumerate(zip(keys, images, changes, strict=True), 1):
@@ -225,7 +225,7 @@ class Store:
             try:
                 with _savepoint(self._connection, self._careful):
                     query = plan.upsert if plan.settings.mirror else plan.show
-                    found = self._connection.ask(query, (listed,)).rows()
+                    found = self._connection.ask(query, (listed,)).fetchall()
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 if not self._careful:
                     raise
@@ -242,7 +242,7 @@ class Store:
         if not wave or not plan.settings.mirror:
             return
         listed = _array(row.change.key for row in wave)
-        for place, image in self._connection.ask(plan.delete, (listed,)).rows():
+        for place, image in self._connection.ask(plan.delete, (listed,)).fetchall():
             wave[place - 1].before = image
 
     def _truncate(self, plan: TablePlan) -> None:

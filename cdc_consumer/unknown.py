@@ -36,7 +36,7 @@ class Unknown:
         rows = self._connection.ask(
             'select subject, columns from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
             (self._source, label, list(keys)),
-        ).rows()
+        ).fetchall()
         return {subject: frozenset(columns) for subject, columns in rows}
 
     def remember(self, label: str, key: str, columns: Collection[str]) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import re
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -28,23 +28,37 @@ _DONE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
 
 class Answer:
-    """What the ledger says to one statement."""
+    """What the ledger says to one statement; read as a cursor is."""
 
-    __slots__ = ("_connection", "_result", "formats", "key", "values")
+    __slots__ = ("_connection", "_result", "_rows", "formats", "key", "values")
 
     def __init__(self, connection: Connection, key: _Key, values: Sequence[Any], formats: Sequence[pq.Format]) -> None:
         self._connection = connection
         self._result: pq.abc.PGresult | None = None
+        self._rows: Iterator[tuple[Any, ...]] | None = None
         self.key = key
         self.values = values
         self.formats = formats
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Its rows; waits for them.
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """The rows that are left; waits for them.
 
         Raises psycopg's error of the first statement that failed since the last look at an answer, which may stand
         before this one, and whose transaction is then to be rolled back.
         """
+        return self._load() if self._rows is None else list(self._rows)
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row, if any is left; waits and raises as `fetchall` does."""
+        return next(iter(self), None)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """The rows that are left."""
+        if self._rows is None:
+            self._rows = iter(self._load())
+        return self._rows
+
+    def _load(self) -> list[tuple[Any, ...]]:
         if self._result is None:
             self._connection.settle()
         if self._result is None:
@@ -71,14 +85,16 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         """Of the statements that the server has prepared for us, or is about to."""
         self._numbers = itertools.count()
 
-    def ask(self, query: str | bytes, parameters: Sequence[Any] = ()) -> Answer:
-        """Execute a statement, with `%s` for each parameter, when the next answer is needed. It stays prepared.
+    def ask(self, query: str | bytes, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Answer:
+        """Execute a statement, with parameters as psycopg has them, when the next answer is needed. It stays prepared.
 
         Raises `psycopg.DataError` for a parameter that PostgreSQL cannot hold.
         """
+        numbered, names = _numbered(query)
+        given = [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
         transformer = Transformer(self)
-        values = transformer.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
-        answer = Answer(self, (_numbered(query), transformer.types or ()), values, transformer.formats or ())
+        values = transformer.dump_sequence(given, [PyFormat.AUTO] * len(given))
+        answer = Answer(self, (numbered, transformer.types or ()), values, transformer.formats or ())
         self._asked.append(answer)
         return answer
 
@@ -160,6 +176,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 self.pgconn.send_prepare(self._names[answer.key], *answer.key)
                 packet.append(answer.key)
             self.pgconn.send_query_prepared(self._names[answer.key], answer.values, answer.formats)
+            answer.values = ()  # which may be large, and are sent
             packet.append(answer)
         self.pgconn.pipeline_sync()
         self._sent.append(packet)
@@ -187,15 +204,24 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         return failure
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
-        """Forget ours too: psycopg drops all prepared statements, ours too, when a transaction is rolled back."""
+        """Forget ours too where psycopg drops every prepared statement, as it does after a rollback."""
         if name is None:
             self._names.clear()
         return super()._deallocate(name)
 
 
 @lru_cache(maxsize=1000)
-def _numbered(query: str | bytes) -> bytes:
-    """A statement with `$1` for its first `%s`, as the server wants it."""
+def _numbered(query: str | bytes) -> tuple[bytes, tuple[str, ...]]:
+    """A statement with `$1` for its first parameter, as the server wants it, and the names that stand for them."""
+    names: dict[str, int] = {}
     numbers = itertools.count(1)
+
+    def number(found: re.Match[bytes]) -> bytes:
+        if found[0] == b"%%":
+            return b"%"
+        if found[1] is None:
+            return b"$%d" % next(numbers)
+        return b"$%d" % names.setdefault(found[1].decode(), len(names) + 1)
+
     text = query if isinstance(query, bytes) else query.encode()
-    return re.sub(rb"%([s%])", lambda m: b"%" if m[1] == b"%" else b"$%d" % next(numbers), text)
+    return re.sub(rb"%(?:%|s|\((\w+)\)s)", number, text), tuple(names)

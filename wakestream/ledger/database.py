@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy
@@ -22,19 +22,21 @@ from wakestream.ledger.models import SCHEMA
 
 MINIMUM_VERSION = 180000
 
+_Kind = TypeVar("_Kind", bound=Connection)
+
 
 def engine(url: str, **options: Any) -> sqlalchemy.Engine:
     """A SQLAlchemy engine for a `postgresql://` URL."""
     return sqlalchemy.create_engine(sqlalchemy.make_url(url).set(drivername="postgresql+psycopg"), **options)
 
 
-def connect(url: str, *, name: str, **options: Any) -> Connection:
+def connect(url: str, *, name: str, kind: type[_Kind] = Connection, **options: Any) -> _Kind:
     """A connection that shows its purpose in `pg_stat_activity`.
 
     Raises `TransientError` while the ledger cannot be reached.
     """
     try:
-        return Connection.connect(url, application_name=f"wake {name}", connect_timeout=10, **options)
+        return kind.connect(url, application_name=f"wake {name}", connect_timeout=10, **options)
     except psycopg.OperationalError as error:
         raise TransientError(f"the ledger cannot be reached: {first_line(error)}") from error
 
