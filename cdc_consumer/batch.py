@@ -24,7 +24,8 @@ from cdc_consumer.waves import Row
 from wakestream import change_log, topics
 from wakestream.ledger import Connection
 
-CHUNK = 2000  # changes that one statement takes at most
+CHUNK = 1000  # changes that one statement takes at most
+AHEAD = 4000  # changes that the ledger is at work on before their events are worked out
 UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
 
 
@@ -56,6 +57,20 @@ class Batch:
         self._printed = Printed(plan.tables)
         self._entities = EntityEvents(connection, plan.entities, self._store, renderer, self._topic)
         self._retries = Retries(connection, plan, self._store, self._mirrors, renderer, self._topic)
+
+    def ask(self, pieces: Sequence[Piece]) -> Iterator[Message] | None:
+        """The events of pieces that the ledger is at work on when this returns; the next ones may be asked meanwhile.
+
+        None for pieces whose events have to be worked out while they are applied, and where there are too many.
+        """
+        if not all(self._manner(piece) == "together" for piece in pieces):
+            return None
+        turned = [self._printed.turn(piece) for piece in pieces]
+        changes = [change for piece in turned for change in piece.changes]
+        if len(changes) > AHEAD:
+            return None
+        asked = [self._ask(chunk) for chunk in _chunks(changes)]
+        return self._told(turned, (row for take in asked for row in take()))
 
     def messages(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """The events of these pieces, in order."""
@@ -94,7 +109,10 @@ class Batch:
 
     def _together(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """Pieces whose every change makes one event: applied in large sets, however many transactions they are."""
-        rows = self._apply([change for piece in pieces for change in piece.changes])
+        return self._told(pieces, self._apply([change for piece in pieces for change in piece.changes]))
+
+    def _told(self, pieces: Sequence[Piece], rows: Iterator[Row]) -> Iterator[Message]:
+        """The events of these, where each row makes one."""
         render = self._render.row
         for piece in pieces:
             place, cause = self._render.at(piece), self._cause(piece)

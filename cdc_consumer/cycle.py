@@ -14,10 +14,11 @@ been applied alone.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime
 
 import psycopg
@@ -28,7 +29,7 @@ from cdc_consumer.collect import Piece
 from cdc_consumer.large import Reread
 from cdc_consumer.plan import Plan
 from cdc_consumer.publish import Publisher
-from cdc_consumer.render import Renderer
+from cdc_consumer.render import Message, Renderer
 from wakestream.failpoint import reach
 from wakestream.ledger.connection import Answer, Connection
 
@@ -65,6 +66,8 @@ class Cycle:
         self._batch: Batch | None = None
         self._pieces: list[Piece] = []
         """Applied, and not committed."""
+        self._untold: Iterator[Message] | None = None
+        """The events of the last of them; the ledger is at work on these."""
         self._claim: Answer | None = None
         """The position's, while it is not looked at."""
         self._newest: int | None = None
@@ -89,29 +92,29 @@ class Cycle:
 
         Raises `TransientError` or psycopg's errors with nothing committed.
         """
-        newest = self.add(pieces)
-        self.finish(read_from, commit)
-        return newest
+        self.add(pieces)
+        return self.finish(read_from, commit)
 
-    def add(self, pieces: Sequence[Piece]) -> int:
-        """Apply these pieces behind those that are not committed yet, and hand their events over; `finish` commits.
+    def add(self, pieces: Sequence[Piece]) -> None:
+        """Apply these pieces behind those that are not committed yet, and hand over the events of those before.
 
-        Returns the id of the source's newest revision. Raises psycopg's errors with nothing committed.
+        `tell` hands over the last ones, `finish` commits. Raises psycopg's errors with nothing committed.
         """
         if not self._pieces:
             self._began, self._sent = time.perf_counter(), self._publisher.sent
         self._pieces += pieces
-        try:
-            self._apply_and_publish(pieces)
-        except UNREADABLE as error:
-            logger.warning(
-                "A batch of %s has values that cannot be read; applying it row by row: %s", self._source, error
-            )
-            self._connection.rollback()
-            self._claim = self._newest = None
-            self._apply_and_publish(self._pieces, careful=True)
-            self._batch = None
-        return self._newest or 0
+        with self._made_readable():
+            self._ask(pieces)
+
+    def tell(self) -> None:
+        """Hand over the events of everything that was added. Raises psycopg's errors with nothing committed."""
+        with self._made_readable():
+            self._tell()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the events of everything that was added are handed over."""
+        return self._untold is None
 
     @property
     def size(self) -> int:
@@ -122,8 +125,12 @@ class Cycle:
         """Whether the broker has everything."""
         return self._publisher.is_done()
 
-    def finish(self, read_from: int, commit: int | None) -> None:
-        """Wait for the broker, and commit everything that was added. Raises `TransientError` with nothing committed."""
+    def finish(self, read_from: int, commit: int | None) -> int:
+        """Wait for the broker, and commit everything that was added; returns the id of the source's newest revision.
+
+        Raises `TransientError` with nothing committed.
+        """
+        self.tell()
         reach("consume.4.before_wait")
         self._publisher.wait()
         reach("consume.4.published")
@@ -141,9 +148,24 @@ class Cycle:
         self._connection.commit()
         reach("consume.5.committed")
         measures.applied(self._source, pieces, self._publisher.sent - self._sent, self._began)
-        self._pieces, self._newest = [], None
+        newest, self._pieces, self._newest = self._newest or 0, [], None
+        return newest
 
-    def _apply_and_publish(self, pieces: Sequence[Piece], *, careful: bool = False) -> None:
+    @contextlib.contextmanager
+    def _made_readable(self) -> Generator[None]:
+        """Where a value cannot be read, everything that was added is applied once more, row by row."""
+        try:
+            yield
+        except UNREADABLE as error:
+            logger.warning(
+                "A batch of %s has values that cannot be read; applying it row by row: %s", self._source, error
+            )
+            self._connection.rollback()
+            self._claim = self._newest = self._untold = None
+            self._ask(self._pieces, careful=True)
+            self._batch = None
+
+    def _ask(self, pieces: Sequence[Piece], *, careful: bool = False) -> None:
         if self._newest is None:
             self._claim = self._claim or position.ask_claim(self._connection, self._source, self._epoch)  # 3
             reach("consume.3.claimed")
@@ -152,7 +174,18 @@ class Cycle:
             self._batch = Batch(
                 self._connection, self.plan, self._render, self._log, self._mark_key, self._reread, careful=careful
             )
-        messages = self._batch.messages(pieces)
+        asked = None if careful else self._batch.ask(pieces)
+        self._tell()  # of those before, while the ledger is at work on these
+        if asked is not None:
+            self._untold = asked
+        else:
+            self._untold = self._batch.messages(pieces)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._untold is None:
+            return
+        messages, self._untold = self._untold, None
         first = next(messages, None)  # the claim is answered with the first statements
         if self._claim is not None:
             self._newest, self._claim = position.claimed(self._claim, self._source), None

@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT = 0.2  # seconds until a stop is noticed
 READ_AT_ONCE = 500  # messages
-BATCH = 4000  # messages read before what is whole is applied
+BATCH = 1000  # messages read before what is whole is applied
+JOINED = 4000  # pieces of one cycle
 ACK_LOOK = 0.001  # seconds for what arrives, before a look at whether the broker has the events
 REREAD_AHEAD = 4 * 1024  # KB
 REREAD_PATIENCE = 20.0  # seconds without an answer
@@ -171,11 +172,12 @@ class Session:
             if not pieces:
                 cycle.leave()
             else:
-                number, offset = cycle.add(pieces), pieces[-1].offset
-                self._measure(last)
+                cycle.add(pieces)
+                offset = pieces[-1].offset
                 if record is None:
                     last, offset, record = self._join(cycle, collector, last, offset)
-                cycle.finish(collector.read_from(last - (record is not None)), collector.applied)
+                number = cycle.finish(collector.read_from(last - (record is not None)), collector.applied)
+                self._measure(last)
                 newest, wanted = number, wanted if number == newest else self._unplaced()
                 at = msgspec.structs.replace(at, offset=offset)
             if record is not None and not is_revision(record):
@@ -198,14 +200,17 @@ class Session:
         Returns the last record read, that of the last piece applied, and a border if one came.
         """
         deadline = time.monotonic() + JOIN_FOR
-        while cycle.size < BATCH and not cycle.is_published() and time.monotonic() < deadline:
-            read, pieces = self._read(collector, offset, cycle, wait=ACK_LOOK)
-            self._measure(read)
+        while cycle.size < JOINED and time.monotonic() < deadline:
+            if cycle.is_told and cycle.is_published():
+                break
+            read, pieces = self._read(collector, offset, cycle, wait=ACK_LOOK if cycle.is_told else 0.0)
             last = max(last, read)
             record = pieces.pop() if pieces and is_border(pieces[-1]) else None
             if pieces:
                 cycle.add(pieces)
                 offset = pieces[-1].offset
+            else:
+                cycle.tell()
             if record is not None:
                 return last, offset, record
         return last, offset, None
