@@ -39,6 +39,7 @@ ACK_LOOK = 0.001  # seconds for what arrives, before a look at whether the broke
 REREAD_AHEAD = 4 * 1024  # KB
 REREAD_PATIENCE = 20.0  # seconds without an answer
 JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
+BEHIND_FOR = 0.25  # the same while there is more in the log than is read at once
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
 
 # A cycle waits for the broker inside its transaction; longer than that, and the owner is dead. Statements look up a few
@@ -127,6 +128,8 @@ class Session:
         self._context = start.Context(config.kafka, source)
         self._ahead: list[Message] = []
         """Read already, and behind a revision's record."""
+        self._is_behind = False
+        """Whether there was more in the log than was read at once."""
         self._unmeasured = 0
         """Records that were read, and of which the measures do not know."""
 
@@ -199,8 +202,8 @@ class Session:
 
         Returns the last record read, that of the last piece applied, and a border if one came.
         """
-        deadline = time.monotonic() + JOIN_FOR
-        while cycle.size < JOINED and time.monotonic() < deadline:
+        began = time.monotonic()
+        while cycle.size < JOINED and time.monotonic() - began < (BEHIND_FOR if self._is_behind else JOIN_FOR):
             if cycle.is_told and cycle.is_published():
                 break
             read, pieces = self._read(collector, offset, cycle, wait=ACK_LOOK if cycle.is_told else 0.0)
@@ -258,6 +261,7 @@ class Session:
             count += len(messages)
             messages = self._consumer.consume(READ_AT_ONCE, 0) if count < BATCH else []
         self._unmeasured += count
+        self._is_behind = count >= BATCH
         return last, pieces
 
     def _measure(self, last: int) -> None:

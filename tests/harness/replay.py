@@ -88,7 +88,7 @@ class Recording:
                 cycle = self._cycle(connection, plan, recorder)
                 recorder.refuse = rng.random() < crashes
                 try:
-                    at = self._one(cycle, collector, at, rng.randint(1, largest))
+                    at = self._one(cycle, collector, at, rng.randint(1, largest), rng)
                 except Refused:
                     connection.rollback()
                     at, collector = self._restart(connection)
@@ -98,11 +98,20 @@ class Recording:
     def _keyless(self) -> frozenset[str]:
         return frozenset(label for label, table in self.catalogue.tables.items() if not table.key)
 
-    def _one(self, cycle: Cycle, collector: Collector, at: int, count: int) -> int:
+    def _one(self, cycle: Cycle, collector: Collector, at: int, count: int, rng: random.Random) -> int:
+        """One cycle, whose pieces come at once or one part after another."""
         records = self.records[at : at + count]
         pieces = [piece for record in records if (piece := collector.take(*record)) is not None]
+        if pieces and rng.random() < 0.5:
+            cycle.open()
+        left = pieces
+        while left:
+            part, left = left[: (size := rng.randint(1, len(left)))], left[size:]
+            cycle.add(part)
+            if rng.random() < 0.3:
+                cycle.tell()
         if pieces:
-            cycle.run(pieces, collector.read_from(records[-1][0]), collector.applied)
+            cycle.finish(collector.read_from(records[-1][0]), collector.applied)
         return at + len(records)
 
     def _restart(self, connection: psycopg.Connection) -> tuple[int, Collector]:
