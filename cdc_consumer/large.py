@@ -7,23 +7,56 @@ seen in the events.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
+
+from confluent_kafka import TopicPartition
 
 from cdc_consumer import decode
 from cdc_consumer.collect import Piece
 from cdc_consumer.decode import Change
-from wakestream.errors import EventError
+from wakestream import kafka, topics
+from wakestream.config.models import Kafka
+from wakestream.errors import EventError, TransientError
 from wakestream.ledger import Connection
 
 PART = 2000  # changes
 PART_SIZE = 2 * 1024**2  # bytes of their images
+REREAD_AT_ONCE = 500  # messages
+REREAD_AHEAD = 4 * 1024  # KB
+REREAD_POLL = 0.2  # seconds
+REREAD_PATIENCE = 20.0  # seconds without an answer
 
 Record = tuple[int, bytes | None, bytes | None]
 """Offset, key and value of a message."""
 
 Reread = Callable[[int, int], Iterable[Record]]
 """Reads the change log again, from one offset up to another."""
+
+
+def reread(settings: Kafka, source: str, first: int, last: int) -> Iterator[Record]:
+    """The change log of a source again, from one offset up to another.
+
+    Raises `TransientError` when the broker does not give it in time.
+    """
+    topic = topics.changes(source)
+    with contextlib.closing(kafka.reader(settings, f"reread-{source}", ahead_kb=REREAD_AHEAD)) as reader:
+        reader.assign([TopicPartition(topic, 0, first)])
+        heard = time.monotonic()
+        while time.monotonic() - heard < REREAD_PATIENCE:
+            for message in reader.consume(REREAD_AT_ONCE, REREAD_POLL):
+                error = message.error()
+                if error is not None:
+                    raise kafka.convert(error, f"reading {topic} again")
+                offset, heard = message.offset() or 0, time.monotonic()
+                if offset > last:
+                    return
+                yield offset, message.key(), message.value()  # pyright: ignore[reportReturnType]
+                if offset == last:
+                    return
+    raise TransientError(f"{topic} cannot be read again from offset {first}")
 
 
 def parts(piece: Piece, reread: Reread, keyless: Collection[str] = ()) -> Iterator[list[Change]]:

@@ -9,16 +9,16 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from cdc_consumer import decode, measures, mirror_tables, position, start
+from cdc_consumer import decode, large, measures, mirror_tables, position, start
 from cdc_consumer.adopted_session import AdoptedSession
 from cdc_consumer.collect import Collector, Piece, is_border, is_revision
 from cdc_consumer.cycle import Cycle
-from cdc_consumer.large import Record
 from cdc_consumer.plan import Plan
 from cdc_consumer.position import Position
 from cdc_consumer.publish import Publisher
@@ -36,8 +36,6 @@ READ_AT_ONCE = 500  # messages
 BATCH = 1000  # messages read before what is whole is applied
 JOINED = 4000  # pieces of one cycle
 ACK_LOOK = 0.001  # seconds for what arrives, before a look at whether the broker has the events
-REREAD_AHEAD = 4 * 1024  # KB
-REREAD_PATIENCE = 20.0  # seconds without an answer
 JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
 BEHIND_FOR = 0.25  # the same while there is more in the log than is read at once
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
@@ -270,26 +268,6 @@ class Session:
             measures.read(self._source, self._unmeasured, last, self._known_end())
             self._unmeasured = 0
 
-    def _reread(self, first: int, last: int) -> Iterator[Record]:
-        """The change log again from one offset up to another, as a large transaction needs it."""
-        with contextlib.closing(
-            kafka.reader(self._config.kafka, f"reread-{self._source}", ahead_kb=REREAD_AHEAD)
-        ) as reader:
-            reader.assign([TopicPartition(self._topic, 0, first)])
-            heard = time.monotonic()
-            while time.monotonic() - heard < REREAD_PATIENCE:
-                for message in reader.consume(READ_AT_ONCE, POLL_TIMEOUT):
-                    error = message.error()
-                    if error is not None:
-                        raise self._unreadable(error)
-                    offset, heard = message.offset() or 0, time.monotonic()
-                    if offset > last:
-                        return
-                    yield offset, message.key(), message.value()  # pyright: ignore[reportReturnType]
-                    if offset == last:
-                        return
-        raise TransientError(f"{self._topic} cannot be read again from offset {first}")
-
     def _known_end(self) -> int | None:
         """Where the log ended when the broker was last heard; asks nobody."""
         known = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), cached=True)
@@ -345,7 +323,7 @@ class Session:
             publisher=publisher,
             partitions=self._context.partitions,
             mark_key=key,
-            reread=self._reread,
+            reread=partial(large.reread, self._config.kafka, self._source),
         )
 
 
