@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from cdc_consumer import mirror_tables, position, process
-from cdc_consumer.collect import Collector
+from cdc_consumer.collect import Collector, Piece
 from cdc_consumer.cycle import Cycle
 from cdc_consumer.plan import Plan
 from cdc_consumer.position import Position
@@ -93,6 +93,17 @@ class Recording:
                     connection.rollback()
                     at, collector = self._restart(connection)
         return recorder.context(self.partitions)
+
+    @contextmanager
+    def cycle(self, url: str, recorder: Recorder) -> Generator[tuple[ledger.Connection, Cycle]]:
+        """A cycle over a new ledger, for who adds its pieces himself."""
+        with _prepared(url, self) as (connection, plan):
+            yield connection, self._cycle(connection, plan, recorder)
+
+    def pieces(self) -> list[Piece]:
+        """All of its pieces."""
+        collector = Collector(keyless=self._keyless)
+        return [piece for record in self.records if (piece := collector.take(*record)) is not None]
 
     @property
     def _keyless(self) -> frozenset[str]:

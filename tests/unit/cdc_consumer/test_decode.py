@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cdc_consumer import decode
+from tests.harness.debezium import LogWriter, insert
 from wakestream.errors import EventError
 
 SOURCE = '"source":{"schema":"public","table":"flight","ts_ms":5,"lsn":9}'
@@ -25,6 +26,13 @@ def test_a_delete_has_no_image_and_a_truncate_no_key() -> None:
 
 def test_a_snapshot_row_needs_no_transaction() -> None:
     assert change(b'{"id":7}', f'{{"op":"r","after":{{"id":7}},{SOURCE},"transaction":null}}').order is None
+
+
+def test_an_end_is_seen_at_a_glance() -> None:
+    log = LogWriter()
+    log.transaction(insert("flight", {"id": 1}, {}))
+    assert [decode.is_end(value) for _, _, value in log.records] == [False, False, True]
+    assert not decode.is_end(None)
 
 
 @pytest.mark.parametrize(
