@@ -37,7 +37,7 @@ from wakestream.config.actions import SqlAction
 from wakestream.errors import TransientError
 from wakestream.failpoint import reach
 
-LOCK_TIMEOUT = 5.0  # seconds
+LOCK_TIMEOUT = 5.0  # seconds at most
 IDLE_TIMEOUT = 20.0  # seconds; whoever is frozen in a transaction, or waits for the ledger, locks nobody out for longer
 PATIENCE = 3.0  # seconds that a transaction in progress is waited for before its backend is ended
 TERMINATION = 5000  # milliseconds
@@ -231,8 +231,10 @@ def _plain(value: Any) -> Any:
 
 def _begin(connection: _Connection, plan: SqlPlan) -> SqlIntent:
     """Start the transaction and give it an id."""
+    # Less than any session waits before it looks for a deadlock: where we are part of one, it is we who give way.
     limits: LiteralString = (
-        "select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),"
+        "select set_config('lock_timeout', least(%s::int, (select greatest(setting::int / 2, 1) from pg_settings"
+        " where name = 'deadlock_timeout'))::text, true), set_config('statement_timeout', %s, true),"
         " set_config('idle_in_transaction_session_timeout', %s, true)"
     )
     seconds = (min(LOCK_TIMEOUT, plan.timeout_s), plan.timeout_s, IDLE_TIMEOUT)

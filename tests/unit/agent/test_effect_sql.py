@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -172,6 +173,36 @@ def test_locks_and_time_are_tried_again(effect: SqlEffect, ops: psycopg.Connecti
     slow = effect.execute(pending("select pg_sleep(9), :to, :id", timeout_s=0.05), nothing)
     assert isinstance(slow, Again)
     assert "statement timeout" in slow.reason
+
+
+def test_in_a_deadlock_it_is_we_who_give_way(
+    effect: SqlEffect, ops: psycopg.Connection[Any], databases: Databases
+) -> None:
+    """The other session waits first, so that it would be the one to look for a deadlock, and to be ended."""
+    ops.execute("insert into booking (id, flight_id) values (43, 7)")
+    ops.execute(
+        "create or replace function touch_both() returns int language plpgsql as $$ begin"
+        " update booking set note = 'ours' where id = 43; perform pg_advisory_xact_lock(1);"
+        " update booking set note = 'ours' where id = 42; return 1; end $$"
+    )
+    with psycopg.connect(databases.ops) as other, psycopg.connect(databases.ops, autocommit=True) as gate:
+        other.execute("update booking set note = 'theirs' where id = 42")
+        gate.execute("select pg_advisory_lock(1)")
+        with ThreadPoolExecutor() as threads:
+            ours = threads.submit(effect.execute, pending("select touch_both(), :to, :id", timeout_s=10.0), nothing)
+            _until_waiting(ops, "select touch_both()%")
+            theirs = threads.submit(other.execute, "update booking set note = 'theirs' where id = 43")
+            _until_waiting(ops, "update booking%")
+            gate.execute("select pg_advisory_unlock(1)")
+            theirs.result()
+            assert isinstance(ours.result(), Again)
+    assert ops.execute("select distinct note from booking").fetchall() == [("theirs",)]
+
+
+def _until_waiting(ops: psycopg.Connection[Any], statement: str) -> None:
+    """Until the session that executes this waits for a lock, or has given up already."""
+    query = "select from pg_stat_activity where query like %s and (state <> 'active' or wait_event_type = 'Lock')"
+    eventually(lambda: ops.execute(query, (statement,)).rowcount > 0, f"a session that waits in {statement}")
 
 
 def test_a_database_that_is_away_is_tried_again() -> None:
