@@ -25,7 +25,7 @@ from wakestream import change_log, topics
 from wakestream.ledger import Connection
 
 CHUNK = 1000  # changes that one statement takes at most
-AHEAD = 4000  # changes that the ledger is at work on before their events are worked out
+AT_ONCE = 4000  # changes that are asked for before the first answer is looked at
 UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
 
 
@@ -67,7 +67,7 @@ class Batch:
             return None
         turned = [self._printed.turn(piece) for piece in pieces]
         changes = [change for piece in turned for change in piece.changes]
-        if len(changes) > AHEAD:
+        if len(changes) > AT_ONCE:
             return None
         asked = [self._ask(chunk) for chunk in _chunks(changes)]
         return self._told(turned, (row for take in asked for row in take()))

@@ -18,6 +18,7 @@ import contextlib
 import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -34,6 +35,8 @@ from wakestream.failpoint import reach
 from wakestream.ledger.connection import Answer, Connection
 
 logger = logging.getLogger(__name__)
+
+AHEAD = 3  # additions that the ledger is at work on before their events are worked out
 
 # What PostgreSQL says when a value cannot be read, or one key comes in two spellings.
 UNREADABLE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.CardinalityViolation)
@@ -66,8 +69,8 @@ class Cycle:
         self._batch: Batch | None = None
         self._pieces: list[Piece] = []
         """Applied, and not committed."""
-        self._untold: Iterator[Message] | None = None
-        """The events of the last of them; the ledger is at work on these."""
+        self._untold: deque[Iterator[Message]] = deque()
+        """The events of the last additions; the ledger is at work on these."""
         self._claim: Answer | None = None
         """The position's, while it is not looked at."""
         self._newest: int | None = None
@@ -96,9 +99,9 @@ class Cycle:
         return self.finish(read_from, commit)
 
     def add(self, pieces: Sequence[Piece]) -> None:
-        """Apply these pieces behind those that are not committed yet, and hand over the events of those before.
+        """Apply these pieces behind those that are not committed yet, and hand over the events of earlier ones.
 
-        `tell` hands over the last ones, `finish` commits. Raises psycopg's errors with nothing committed.
+        `tell` hands over all, `finish` commits. Raises psycopg's errors with nothing committed.
         """
         if not self._pieces:
             self._began, self._sent = time.perf_counter(), self._publisher.sent
@@ -114,7 +117,7 @@ class Cycle:
     @property
     def is_told(self) -> bool:
         """Whether the events of everything that was added are handed over."""
-        return self._untold is None
+        return not self._untold
 
     @property
     def size(self) -> int:
@@ -161,7 +164,8 @@ class Cycle:
                 "A batch of %s has values that cannot be read; applying it row by row: %s", self._source, error
             )
             self._connection.rollback()
-            self._claim = self._newest = self._untold = None
+            self._untold.clear()
+            self._claim = self._newest = None
             self._ask(self._pieces, careful=True)
             self._batch = None
 
@@ -175,17 +179,20 @@ class Cycle:
                 self._connection, self.plan, self._render, self._log, self._mark_key, self._reread, careful=careful
             )
         asked = None if careful else self._batch.ask(pieces)
-        self._tell()  # of those before, while the ledger is at work on these
         if asked is not None:
-            self._untold = asked
+            self._untold.append(asked)
+            self._tell(AHEAD)
         else:
-            self._untold = self._batch.messages(pieces)
+            self._tell()
+            self._untold.append(self._batch.messages(pieces))
             self._tell()
 
-    def _tell(self) -> None:
-        if self._untold is None:
-            return
-        messages, self._untold = self._untold, None
+    def _tell(self, but: int = 0) -> None:
+        """Hand over the events of what was added, but for so many additions."""
+        while len(self._untold) > but:
+            self._hand_over(self._untold.popleft())
+
+    def _hand_over(self, messages: Iterator[Message]) -> None:
         first = next(messages, None)  # the claim is answered with the first statements
         if self._claim is not None:
             self._newest, self._claim = position.claimed(self._claim, self._source), None

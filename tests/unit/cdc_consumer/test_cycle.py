@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from cdc_consumer.cycle import AHEAD
 from tests.harness.debezium import LogWriter, insert, update
 from tests.harness.replay import Recorder, Recording
 from tests.unit.cdc_consumer.tables import BOOKING, CUSTOMER, FLIGHT, SOURCE, NewLedger, plan
@@ -47,22 +48,22 @@ def stored(url: str) -> tuple[int, int | None]:
 
 
 def test_pieces_are_told_while_the_next_ones_are_applied(new_ledger: NewLedger) -> None:
-    log, recorder = recording(), Recorder()
+    log, recorder = recording(count=AHEAD + 2), Recorder()
     with new_ledger() as url, log.cycle(url, recorder) as (_, cycle):
-        first, second, third = log.pieces()
-        cycle.add([first])
-        assert recorder.messages == []
-        assert not cycle.is_told
-        cycle.add([second])
-        assert len(recorder.messages) == 1
-        cycle.add([third])
+        pieces = log.pieces()
+        for number, piece in enumerate(pieces, 1):
+            cycle.add([piece])
+            assert len(recorder.messages) == max(0, number - AHEAD)
+            assert not cycle.is_told
         cycle.tell()
-        assert len(recorder.messages) == 3
+        assert len(recorder.messages) == len(pieces)
         assert cycle.is_told
         assert stored(url) == (-1, None)
-        cycle.finish(9, third.commit)
-        assert stored(url) == (third.offset, 2)
-    assert [json.loads(message.value)["data"]["after"]["seats"] for message in recorder.messages] == [0, 1, 2]
+        cycle.finish(99, pieces[-1].commit)
+        assert stored(url) == (pieces[-1].offset, AHEAD + 1)
+    assert [json.loads(message.value)["data"]["after"]["seats"] for message in recorder.messages] == list(
+        range(AHEAD + 2)
+    )
 
 
 def test_what_needs_answers_is_told_at_once(new_ledger: NewLedger) -> None:
