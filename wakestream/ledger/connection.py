@@ -21,6 +21,8 @@ from psycopg import generators, pq
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 
+TOGETHER = 200  # statements that wait at most, and their parameters with them
+
 _Key = tuple[bytes, tuple[int, ...]]
 """A statement and the types of its parameters."""
 
@@ -96,6 +98,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         values = transformer.dump_sequence(given, [PyFormat.AUTO] * len(given))
         answer = Answer(self, (numbered, transformer.types or ()), values, transformer.formats or ())
         self._asked.append(answer)
+        if len(self._asked) >= TOGETHER:
+            self.send()
         return answer
 
     def send(self) -> None:

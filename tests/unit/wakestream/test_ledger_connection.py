@@ -13,6 +13,7 @@ import pytest
 
 from tests.unit.connectors.source_server import MakeDatabase, make_database, source_server
 from wakestream.ledger import Connection
+from wakestream.ledger.connection import TOGETHER
 
 __all__ = ["make_database", "source_server"]
 
@@ -54,6 +55,16 @@ def test_what_was_sent_is_answered_later(connection: Connection) -> None:
         answers.append(insert(connection, a))
         connection.send()
     assert [answer.fetchone() for answer in answers] == [(a,) for a in range(5)]
+
+
+def test_many_do_not_all_wait(connection: Connection, url: str) -> None:
+    """They would wait in memory, with their parameters."""
+    for a in range(TOGETHER):
+        insert(connection, a)
+    assert connection.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE
+    insert(connection, TOGETHER)
+    connection.commit()
+    assert stored(url) == list(range(TOGETHER + 1))
 
 
 def test_an_answer_is_read_as_a_cursor_is(connection: Connection) -> None:
