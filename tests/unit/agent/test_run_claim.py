@@ -104,7 +104,6 @@ def test_what_is_done_is_not_walked_through(world: World) -> None:
         for _ in range(299):
             world.worker.work(world.stop)
         rank = world.rows("select max(rank) from wake.run where state = 'succeeded'")[0][0]
-        print("PAGES", pages(world, rank), pages(world, run_claim.BEGINNING))
         assert pages(world, rank) + 100 < pages(world, run_claim.BEGINNING)
     with psycopg.connect(world.databases.ledger, autocommit=True) as connection:
         connection.execute("vacuum wake.run")  # others count pages, too
