@@ -34,9 +34,10 @@ test: $(STAMP) ## unit, stack and fault tests, reduced counts, side by side; the
 	@mkdir -p .wake
 	@$(BIN)/python -m pytest tests/unit tests/containers > .wake/unit.log 2>&1 & unit=$$!; \
 	$(BIN)/python -m pytest tests/faults --durations=10 --maxfail=10 > .wake/faults.log 2>&1 & faults=$$!; \
-	$(BIN)/python -m pytest tests/stack --durations=15 --maxfail=10; stack=$$?; \
+	$(BIN)/python -m pytest tests/stack --durations=15 --maxfail=10 2>&1 | tee .wake/stack.log; stack=$${PIPESTATUS[0]}; \
 	wait $$faults; faulty=$$?; cat .wake/faults.log; \
 	wait $$unit; quick=$$?; cat .wake/unit.log; \
+	grep -E '^(FAILED|ERROR|E  ) ' .wake/stack.log .wake/faults.log .wake/unit.log | cut -c 1-400 | tail -n 40; \
 	test $$stack -eq 0 -a $$faulty -eq 0 -a $$quick -eq 0
 
 soak: $(STAMP) ## the same on the real stack with full counts

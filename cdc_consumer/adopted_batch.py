@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Literal
 
-from cdc_consumer import causes
+from cdc_consumer import causes, waves
 from cdc_consumer.adopted_position import Inputs
 from cdc_consumer.collect import Piece
 from cdc_consumer.decode import Change
@@ -127,7 +127,8 @@ class AdoptedBatch:
             return
         # What a snapshot has read, and what was changed before it: the mirror may be ahead of it.
         self._store.untrusted = set() if manner == "plain" else {change.table for _, _, change in told}
-        rows = [row for part in _parts(told) for row in self._store.apply([change for _, _, change in part])]
+        changes = [change for _, _, change in told]
+        rows = [row for part in waves.parts(changes, CHUNK) for row in self._store.apply(part)]
         if manner == "read":
             told, rows = self._news(told, rows)
         for (number, entry, _), row in zip(told, rows, strict=True):
@@ -167,14 +168,3 @@ class AdoptedBatch:
     def _letter(self, entry: Entry, reason: str, detail: str, subject: str = "") -> None:
         broken = Piece("broken", entry.offset, reason=reason, detail=detail, digest=entry.digest)
         causes.letter(self._connection, entry.topic, broken, subject=subject, partition=entry.partition)
-
-
-def _parts(told: Sequence[_Told]) -> Iterator[Sequence[_Told]]:
-    """As many as one statement takes; an insert may continue a row whose key was changed by the delete before it."""
-    start = 0
-    while start < len(told):
-        end = min(start + CHUNK, len(told))
-        while end < len(told) and told[end - 1][2].op == "d":
-            end += 1
-        yield told[start:end]
-        start = end

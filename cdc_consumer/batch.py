@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count, groupby
 from typing import Literal
 
-from cdc_consumer import causes, large
+from cdc_consumer import causes, large, waves
 from cdc_consumer.collect import INITIAL, Piece, is_revision
 from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
@@ -69,7 +69,7 @@ class Batch:
         changes = [change for piece in turned for change in piece.changes]
         if len(changes) > AT_ONCE:
             return None
-        asked = [self._ask(chunk) for chunk in _chunks(changes)]
+        asked = [self._ask(chunk) for chunk in waves.parts(changes, CHUNK)]
         return self._told(turned, (row for take in asked for row in take()))
 
     def messages(self, pieces: Sequence[Piece]) -> Iterator[Message]:
@@ -128,7 +128,7 @@ class Batch:
 
     def _apply(self, changes: Sequence[Change]) -> Iterator[Row]:
         """What became of each change; the ledger is at work at once, and ahead of who takes the rows."""
-        chunks = _chunks(changes)
+        chunks = waves.parts(changes, CHUNK)
         return self._rows(self._ask(next(chunks, ())), chunks)
 
     def _rows(self, asked: Callable[[], list[Row]], chunks: Iterator[Sequence[Change]]) -> Iterator[Row]:
@@ -166,7 +166,7 @@ class Batch:
         drafts: list[Draft] = []
         row_ids: dict[int, str] = {}
         place = self._render.at(piece)
-        asked = [self._store.ask(chunk) for chunk in _chunks(piece.changes)]
+        asked = [self._store.ask(chunk) for chunk in waves.parts(piece.changes, CHUNK)]
         if with_entities:
             self._entities.ask_after()
         for number, row in enumerate(row for take in asked for row in take()):
@@ -319,14 +319,3 @@ class Batch:
         closed = self._mirrors.close_gaps(begun)
         self._store.untrusted = self._mirrors.untrusted()
         return [partial(self._render.gap, place, number, "closed", tables, reason) for number, tables in closed]
-
-
-def _chunks(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    """As many as one statement takes; an insert may continue a row whose key was changed by the delete before it."""
-    start = 0
-    while start < len(changes):
-        end = min(start + CHUNK, len(changes))
-        while end < len(changes) and changes[end - 1].op == "d":
-            end += 1
-        yield changes[start:end]
-        start = end

@@ -124,6 +124,11 @@ class Cycle:
         """How many pieces are applied and not committed."""
         return len(self._pieces)
 
+    @property
+    def offset(self) -> int:
+        """The place of the last piece that is applied and not committed."""
+        return self._pieces[-1].offset
+
     def is_published(self) -> bool:
         """Whether the broker has everything."""
         return self._publisher.is_done()
@@ -143,7 +148,7 @@ class Cycle:
         position.move(  # 5
             self._connection,
             self._source,
-            offset=pieces[-1].offset,
+            offset=self.offset,
             commit=commit,
             read_from=read_from,
             clock=None if clock is None else datetime.fromtimestamp(clock / 1000, UTC),

@@ -13,27 +13,25 @@ from functools import partial
 
 import msgspec
 import psycopg
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
-from cdc_consumer import decode, large, measures, mirror_tables, position, start
+from cdc_consumer import large, measures, mirror_tables, position, start
 from cdc_consumer.adopted_session import AdoptedSession
-from cdc_consumer.collect import Collector, Piece, is_border, is_revision
+from cdc_consumer.collect import Piece, is_revision
 from cdc_consumer.cycle import Cycle
 from cdc_consumer.plan import Plan
 from cdc_consumer.position import Position
 from cdc_consumer.publish import Publisher
+from cdc_consumer.reading import Read, Reading
 from wakestream import capture, kafka, ledger, topics
 from wakestream.capture import Revision
 from wakestream.config import Config, reveal
-from wakestream.errors import FatalError, TransientError, WakeError
+from wakestream.errors import FatalError, TransientError
 from wakestream.failpoint import reach
 from wakestream.ledger import Connection, settings
 
 logger = logging.getLogger(__name__)
 
-POLL_TIMEOUT = 0.2  # seconds until a stop is noticed
-READ_AT_ONCE = 500  # messages
-BATCH = 1000  # messages read before what is whole is applied
 JOINED = 4000  # pieces of one cycle
 ACK_LOOK = 0.001  # seconds for what arrives, before a look at whether the broker has the events
 JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
@@ -118,18 +116,11 @@ class Session:
     ) -> None:
         self._config = config
         self._source = source
-        self._topic = topics.changes(source)
         self._connection = connection
         self._consumer = consumer
         self._stop = stop
         self._held = held
         self._context = start.Context(config.kafka, source)
-        self._ahead: list[Message] = []
-        """Read already, and behind a revision's record."""
-        self._is_behind = False
-        """Whether there was more in the log than was read at once."""
-        self._unmeasured = 0
-        """Records that were read, and of which the measures do not know."""
 
     def cycles(self) -> Iterator[None]:
         """Run cycle after cycle; yields after each that moved the position."""
@@ -150,71 +141,66 @@ class Session:
 
     def _cycles(self, at: Position, plan: Plan, publisher: Publisher, *, gap: bool) -> Iterator[None]:
         replay_to = self._context.highest_offset(at.log)
-        collector = Collector(at.commit, plan.keyless)
-        self._consumer.assign([TopicPartition(self._topic, 0, at.read_from)])
+        reading = Reading(self._consumer, self._source, at, plan.keyless)
         key = settings.key(self._connection, settings.MARK_KEY)
         self._connection.commit()
         cycle = self._cycle(plan, at, publisher, key)
-        logger.info("%s is read from offset %d on", self._topic, at.read_from, extra={"action": "consumer_started"})
+        topic = topics.changes(self._source)
+        logger.info("%s is read from offset %d on", topic, at.read_from, extra={"action": "consumer_started"})
         newest, wanted = 0, self._unplaced(gap=gap)
         while not self._stop.is_set():
             # What was published under a revision is published again under the same one, never under a newer.
             if wanted.id > plan.revision.id and at.offset >= replay_to:
                 plan = self._switch(wanted, plan, at)
-                collector.keyless = plan.keyless
+                reading.switch(plan.keyless)
                 cycle = self._cycle(plan, at, publisher, key)
-            last, pieces = self._read(collector, at.offset, cycle)  # 1, 2
-            if not pieces:
+            read = reading.read(on_end=cycle.open)  # 1, 2
+            if not read.pieces:
                 cycle.leave()
-                self._measure(last)
+            if not read.pieces and read.border is None:
+                reading.measure(read.last)
                 continue
             reach("consume.2.read")
-            record = pieces.pop() if is_border(pieces[-1]) else None
-            if not pieces:
-                cycle.leave()
-            else:
-                cycle.add(pieces)
-                offset = pieces[-1].offset
-                if record is None:
-                    last, offset, record = self._join(cycle, collector, last, offset)
-                number = cycle.finish(collector.read_from(last - (record is not None)), collector.applied)
-                self._measure(last)
+            if read.pieces:
+                cycle.add(read.pieces)
+                read = self._join(cycle, reading, read)
+                offset, number = cycle.offset, cycle.finish(read.read_from, read.commit)
+                reading.measure(read.last)
                 newest, wanted = number, wanted if number == newest else self._unplaced()
                 at = msgspec.structs.replace(at, offset=offset)
-            if record is not None and not is_revision(record):
-                self._begin_history(record, plan, publisher, at)
+            border = read.border
+            if border is not None and not is_revision(border):
+                self._begin_history(border, plan, publisher, at)
                 return  # to be opened anew
-            if record is not None:
+            if border is not None:
                 # Durable before the record counts as read: a restart that has not switched finds it again.
-                placed = capture.find_placed(self._connection, self._source, record.body["revision"])
+                placed = capture.find_placed(self._connection, self._source, border.body["revision"])
                 if placed is not None and placed.id > plan.revision.id:
                     plan = self._switch(placed, plan, at)
-                    collector.keyless = plan.keyless
+                    reading.switch(plan.keyless)
                     cycle = self._cycle(plan, at, publisher, key)
-                cycle.run([record], collector.read_from(last), collector.applied)
-                at = msgspec.structs.replace(at, offset=record.offset)
+                cycle.run([border], reading.behind(border), read.commit)
+                at = msgspec.structs.replace(at, offset=border.offset)
             yield
 
-    def _join(self, cycle: Cycle, collector: Collector, last: int, offset: int) -> tuple[int, int, Piece | None]:
-        """Let what arrives while the broker takes the events join the cycle.
-
-        Returns the last record read, that of the last piece applied, and a border if one came.
-        """
+    def _join(self, cycle: Cycle, reading: Reading, read: Read) -> Read:
+        """Let what arrives while the broker takes the events join the cycle; returns the last read that did."""
         began = time.monotonic()
-        while cycle.size < JOINED and time.monotonic() - began < (BEHIND_FOR if self._is_behind else JOIN_FOR):
-            if cycle.is_told and cycle.is_published():
-                break
-            read, pieces = self._read(collector, offset, cycle, wait=ACK_LOOK if cycle.is_told else 0.0)
-            last = max(last, read)
-            record = pieces.pop() if pieces and is_border(pieces[-1]) else None
-            if pieces:
-                cycle.add(pieces)
-                offset = pieces[-1].offset
+        while (
+            read.border is None
+            and cycle.size < JOINED
+            and time.monotonic() - began < (BEHIND_FOR if reading.is_behind else JOIN_FOR)
+            and not (cycle.is_told and cycle.is_published())
+        ):
+            read = reading.read(ACK_LOOK if cycle.is_told else 0.0)
+            if read.pieces:
+                cycle.add(read.pieces)
             else:
                 cycle.tell()
-            if record is not None:
-                return last, offset, record
-        return last, offset, None
+        if read.border is None:
+            cycle.tell()
+            reading.read_on(cycle.is_published)
+        return read
 
     def _begin_history(self, record: Piece, plan: Plan, publisher: Publisher, at: Position) -> None:
         """What follows is of a database that was restored: its positions begin anew, behind a gap."""
@@ -232,55 +218,6 @@ class Session:
         told_at = datetime.fromtimestamp(record.body["ts_ms"] / 1000, UTC)
         opened = start.Opened(anew, f"the source was restored: {record.body['reason']}", told_at)
         start.announce_gap(self._connection, publisher, self._context, plan, opened)
-
-    def _read(
-        self, collector: Collector, applied_offset: int, cycle: Cycle, wait: float = POLL_TIMEOUT
-    ) -> tuple[int, list[Piece]]:
-        """What is there now, up to a batch or a border; waits a little for the first message only."""
-        pieces: list[Piece] = []
-        last = applied_offset
-        messages, self._ahead = self._ahead or self._wait(wait), []
-        count = 0
-        if messages and decode.is_end(messages[-1].value()):
-            cycle.open()
-        while messages:
-            for place, message in enumerate(messages, 1):
-                error = message.error()
-                if error is not None:
-                    raise self._unreadable(error)
-                last = message.offset() or 0
-                piece = collector.take(last, message.key(), message.value())  # pyright: ignore[reportArgumentType]
-                # A snapshot row inside an unfinished transaction was applied before the restart and is read again.
-                if piece is not None and last > applied_offset:
-                    pieces.append(piece)
-                    if is_border(piece):
-                        self._ahead = messages[place:]
-                        return last, pieces
-            count += len(messages)
-            messages = self._consumer.consume(READ_AT_ONCE, 0) if count < BATCH else []
-        self._unmeasured += count
-        self._is_behind = count >= BATCH
-        return last, pieces
-
-    def _measure(self, last: int) -> None:
-        """Say what was read; no event waits for it."""
-        if self._unmeasured:
-            measures.read(self._source, self._unmeasured, last, self._known_end())
-            self._unmeasured = 0
-
-    def _known_end(self) -> int | None:
-        """Where the log ended when the broker was last heard; asks nobody."""
-        known = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), cached=True)
-        return known[1] if known[1] >= 0 else None
-
-    def _wait(self, wait: float) -> list[Message]:
-        first = self._consumer.poll(wait)
-        return [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE, 0)]
-
-    def _unreadable(self, error: KafkaError) -> WakeError:
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own code
-            return TransientError(f"{self._topic} no longer has what was to be read next; looking again")
-        return kafka.convert(error, f"reading {self._topic}")
 
     def _newest(self) -> Revision:
         found = capture.load(self._connection, self._source)

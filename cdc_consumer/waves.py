@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -30,6 +30,17 @@ class Row(msgspec.Struct, gc=False, eq=False):
     """Why its values could not be read."""
     moved: Row | None = None
     """The delete of the old key, when this insert is the other half of a change of the key."""
+
+
+def parts(changes: Sequence[Change], size: int) -> Iterator[Sequence[Change]]:
+    """As many as one statement takes; an insert may continue a row whose key was changed by the delete before it."""
+    start = 0
+    while start < len(changes):
+        end = min(start + size, len(changes))
+        while end < len(changes) and changes[end - 1].op == "d":
+            end += 1
+        yield changes[start:end]
+        start = end
 
 
 def segments(rows: list[Row]) -> Iterator[list[Row]]:
