@@ -29,6 +29,8 @@ class Counts:
 
     load_rows: int
     """Rows of a load, which is also the backlog."""
+    run_in: Rate
+    """What is written before any latency is measured: Java compiles only what it has done thousands of times."""
     rates: tuple[Rate, ...]
     triggers: int
     """Triggers on one table."""
@@ -54,6 +56,7 @@ ROWS_PER_TRANSACTION = 100
 
 FULL = Counts(
     load_rows=300_000,
+    run_in=Rate(per_second=1000, measured=0, warm_up=20_000, activates=100),
     rates=(
         Rate(per_second=20, measured=500, warm_up=60, activates=1),
         Rate(per_second=200, measured=4000, warm_up=400, activates=10),
@@ -70,6 +73,7 @@ FULL = Counts(
 )
 QUICK = Counts(
     load_rows=20_000,
+    run_in=Rate(per_second=1000, measured=0, warm_up=2_000, activates=100),
     rates=(
         Rate(per_second=20, measured=60, warm_up=20, activates=1),
         Rate(per_second=200, measured=600, warm_up=100, activates=10),
@@ -86,6 +90,7 @@ QUICK = Counts(
 )
 TINY = Counts(
     load_rows=2_000,
+    run_in=Rate(per_second=200, measured=0, warm_up=20, activates=10),
     rates=(
         Rate(per_second=20, measured=10, warm_up=2, activates=1),
         Rate(per_second=200, measured=40, warm_up=10, activates=10),

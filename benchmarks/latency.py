@@ -21,6 +21,7 @@ ASK_TIMEOUT = 10.0  # seconds
 
 def measure(rig: Rig, setup: Setup) -> list[Figure]:
     """Each rate in turn; consumer and agent are at work."""
+    _run_in(rig, setup)
     found: list[Figure] = []
     for rate in rig.counts.rates:
         found += _at(rig, setup, rate)
@@ -29,6 +30,7 @@ def measure(rig: Rig, setup: Setup) -> list[Figure]:
 
 def measure_documents(rig: Rig, setup: Setup) -> list[Figure]:
     """At the highest rate: to the document of each row, which the consumer reads before and after it."""
+    _run_in(rig, setup)
     rate = rig.counts.rates[-1]
     pool = rig.marks(rate.rows)
     traffic.fill(rig.source.url, pool)
@@ -54,6 +56,18 @@ def measure_documents(rig: Rig, setup: Setup) -> list[Figure]:
         *figures.latency_figures(f"{name}.event", what, waits["document"]),
         *figures.over_figures(f"{name}.event", what, waits["document"], waits["bare"]),
     ]
+
+
+def _run_in(rig: Rig, setup: Setup) -> None:
+    """Bring everything to where it is after some minutes of work."""
+    rate = rig.counts.run_in
+    rig.say(f"running in, {rate.rows:,} transactions")
+    pool, marks = rig.marks(rate.rows), rig.marks(rate.rows)
+    traffic.fill(rig.source.url, pool)
+    with Child(traffic.pace, rig.source.url, rate, marks, pool) as writer:
+        children.begin(writer)
+        writer.result(rate.rows / rate.per_second + readers.PATIENCE)
+    rig.wait_applied(setup)
 
 
 def _at(rig: Rig, setup: Setup, rate: Rate) -> list[Figure]:
