@@ -77,6 +77,8 @@ class Cycle:
         """The source's newest revision, once the position is claimed."""
         self._began = 0.0
         self._sent = 0
+        self.size = 0
+        """How many changes, and pieces, are applied and not committed."""
 
     def open(self) -> None:
         """Have the ledger claim the position while the pieces that are about to be added are still decoded."""
@@ -106,6 +108,7 @@ class Cycle:
         if not self._pieces:
             self._began, self._sent = time.perf_counter(), self._publisher.sent
         self._pieces += pieces
+        self.size += sum(1 + len(piece.changes) for piece in pieces)
         with self._made_readable():
             self._ask(pieces)
 
@@ -118,11 +121,6 @@ class Cycle:
     def is_told(self) -> bool:
         """Whether the events of everything that was added are handed over."""
         return not self._untold
-
-    @property
-    def size(self) -> int:
-        """How many pieces are applied and not committed."""
-        return len(self._pieces)
 
     @property
     def offset(self) -> int:
@@ -156,7 +154,7 @@ class Cycle:
         self._connection.commit()
         reach("consume.5.committed")
         measures.applied(self._source, pieces, self._publisher.sent - self._sent, self._began)
-        newest, self._pieces, self._newest = self._newest or 0, [], None
+        newest, self._pieces, self._newest, self.size = self._newest or 0, [], None, 0
         return newest
 
     @contextlib.contextmanager

@@ -32,10 +32,10 @@ from wakestream.ledger import Connection, settings
 
 logger = logging.getLogger(__name__)
 
-JOINED = 4000  # pieces of one cycle
+JOINED = 20_000  # changes of one cycle, and transactions
 ACK_LOOK = 0.001  # seconds for what arrives, before a look at whether the broker has the events
 JOIN_FOR = 0.05  # seconds in which what arrives joins a cycle
-BEHIND_FOR = 0.4  # the same while there is more in the log than is read at once
+BEHIND_FOR = 0.8  # the same while there is more in the log than is read at once
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the world is away
 
 # A cycle waits for the broker inside its transaction; longer than that, and the owner is dead. Statements look up a few

@@ -58,7 +58,7 @@ def _common(kafka: Kafka, name: str) -> dict[str, Any]:
 
 
 def reader(
-    kafka: Kafka, name: str, *, group: str = "wake", ahead_kb: int = 32 * 1024, at_end: bool = False
+    kafka: Kafka, name: str, *, group: str = "wake", ahead_kb: int = 16 * 1024, at_end: bool = False
 ) -> Consumer:
     """A consumer for assigned partitions: positions are ours, nothing is committed to the group.
 

@@ -59,7 +59,9 @@ def test_pieces_are_told_while_the_next_ones_are_applied(new_ledger: NewLedger) 
         assert len(recorder.messages) == len(pieces)
         assert cycle.is_told
         assert stored(url) == (-1, None)
+        assert (cycle.size, cycle.offset) == (2 * len(pieces), pieces[-1].offset)
         cycle.finish(99, pieces[-1].commit)
+        assert cycle.size == 0
         assert stored(url) == (pieces[-1].offset, AHEAD + 1)
     assert [json.loads(message.value)["data"]["after"]["seats"] for message in recorder.messages] == list(
         range(AHEAD + 2)
