@@ -55,6 +55,19 @@ class DriftGuard:
         self._interval = interval_s
         self._not_before = float("-inf")
         self._until: int | None = None
+        self._asked: set[str] = set()
+        """The tables whose snapshot was asked for, and has not been seen to begin."""
+
+    def note_begun(self, ledger: Ledger) -> None:
+        """See which snapshots have begun; to be called before one that has begun can be settled."""
+        if self._asked:
+            self._asked -= snapshots.read_now(ledger, self._source)
+
+    def ask_anew(self, ledger: Ledger) -> None:
+        """The connector's task has failed: what was asked for and has not begun is due once more."""
+        if self._asked:
+            revisions.remember_due(ledger, self._source, sorted(self._asked))
+            self._not_before = float("-inf")
 
     def look(self, reader: Connection, ledger: Ledger, client: Connect, record: Callable[[str, str], None]) -> None:
         """Compare the catalogue with the newest revision, and follow it; at most once in an interval."""
@@ -194,6 +207,7 @@ class DriftGuard:
             kept = _with_rows(ledger, newest, due)
             for label in due:
                 snapshots.signal(config, self._source, [label], where="true" if label in kept else None)
+            self._asked.update(due)
             revisions.signalled(ledger, self._source, due)
 
     def _has_passed(self, newest: Revision, reader: Connection, ledger: Ledger) -> bool:

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from connectors import databases, ledger_setup, measures, notices, slot, snapshot_log
+from connectors import databases, ledger_setup, measures, notices, slot, snapshot_log, snapshots
 from connectors.connect import Clock, Connect, ConnectorMissing, telling_line, types
 from connectors.drift import DriftGuard
 from connectors.letters import Retrying
@@ -208,8 +208,13 @@ class AttachedSource:
             return self._log.progress(connection)
 
     def restart(self) -> None:
-        """Restart what is FAILED."""
-        self._client.restart(topics.connector(self.name))
+        """Restart what is FAILED, and ask anew for the snapshots that were lost with it."""
+        name = topics.connector(self.name)
+        offsets = self._client.offsets(name)  # final, as the task has ended
+        self._client.restart(name)
+        with self._ledger() as ledger, databases.asking("the ledger"):
+            snapshots.ask_anew(self._loaded.config.kafka, ledger, self.name, offsets)
+            self._drift.ask_anew(ledger)
 
     def start_over(self) -> None:
         """Stop, forget the offsets, drop the slot, begin again; after a crash on the way it is done anew."""
@@ -227,6 +232,7 @@ class AttachedSource:
         """Judge the slot, settle snapshots, follow the schema, and pass on notices and letters."""
         with self._ledger() as ledger, databases.asking("the ledger"):
             notices.forward(self._loaded.config, ledger, self.name)
+            self._drift.note_begun(ledger)
             self._settling.look(ledger)
             self._slot.look(self._read_session(), ledger, self._client, self.record)
             self._drift.look(self._read_session(), ledger, self._client, self.record)

@@ -16,6 +16,7 @@ import msgspec
 import psycopg
 
 from connectors import databases
+from connectors.connect import types
 from connectors.databases import Connection
 from wakestream import change_log, kafka, topics
 from wakestream.change_log import Control
@@ -28,6 +29,7 @@ RESEND = 10.0  # seconds until control records are sent again that seem to have 
 AGAIN = (5.0, 15.0, 30.0, 60.0, 600.0)  # seconds until a snapshot that is not believed is asked for again
 ROWS_A_RECORD = 2000  # about as many waiting rows one control record lets in
 MOST_RECORDS = 100  # at once
+_IN_PROGRESS = "incremental_snapshot_collections"  # in a connector's offsets
 _UNREADABLE = re.compile(r"""\s|(?:^|\.)["'`\[]""")
 
 
@@ -85,8 +87,29 @@ def declare_restored(config: Kafka, source: str, reason: str) -> None:
 
 def is_read(ledger: psycopg.Connection[Any], source: str) -> bool:
     """Whether a snapshot reads a table of this source, or waits to be settled."""
-    query = "select from wake.mirror_state where source = %s and snapshot_from is not null limit 1"
-    return ledger.execute(query, (source,)).fetchone() is not None
+    return bool(read_now(ledger, source))
+
+
+def read_now(ledger: psycopg.Connection[Any], source: str) -> set[str]:
+    """The tables of this source that a snapshot reads, or whose snapshot waits to be settled."""
+    query = 'select "table" from wake.mirror_state where source = %s and snapshot_from is not null'
+    return {label for (label,) in ledger.execute(query, (source,))}
+
+
+def ask_anew(config: Kafka, ledger: psycopg.Connection[Any], source: str, offsets: Sequence[types.Offset]) -> None:
+    """Ask once more for the snapshots that were being read when the task failed, unless it goes on with them.
+
+    `offsets` are the connector's: Debezium goes on with what stands there. What it had only just begun does not, and
+    nobody would ever tell its end.
+    """
+    if any(each.offset and each.offset.get(_IN_PROGRESS) for each in offsets):
+        return
+    query = (
+        'select "table", whole from wake.mirror_state where source = %s and ahead and snapshot_from is not null'
+        " and snapshot_ended is null order by 1"
+    )
+    for label, whole in ledger.execute(query, (source,)).fetchall():
+        signal(config, source, [label], where=None if whole else "true")
 
 
 class Settling:

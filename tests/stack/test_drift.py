@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -23,7 +24,7 @@ from tests.harness.agent import WakeProcess, World, attached_world
 from tests.harness.context import ContextLog
 from tests.harness.models import RuledModel
 from tests.harness.waiting import eventually
-from wakestream import config, topics
+from wakestream import change_log, config, kafka, topics
 
 DDL = """
     create type progress as enum ('planned', 'gone');
@@ -107,6 +108,9 @@ class Guarding:
 
     def close(self) -> None:
         self._source.close()
+
+    def restart(self) -> None:
+        self._source.restart()
 
     def until(self, check: Callable[[], bool], what: str) -> None:
         def look() -> bool:
@@ -210,6 +214,26 @@ def test_a_schema_changes_under_a_writer(world: World) -> None:
     eventually(lambda: mirrored(world, FLIGHT) == world.rows(FLIGHT), "the store as the table")
     verify_withheld(world)
     assert world.told("select reason from wake.dead_letter") == []
+
+
+def test_a_snapshot_that_is_lost_with_its_task_is_asked_for_anew(world: World) -> None:
+    """Debezium tells of its beginning, and fails before that stands in its offsets: nobody would tell of its end."""
+    said = {"aggregate_type": "Incremental Snapshot", "type": "STARTED", "timestamp": 1}
+    told = {"connector_name": world.source, "data_collections": "public.flight"}
+    identifier = change_log.snapshot_id(whole=False)
+    kafka.send(
+        world.loaded.config.kafka,
+        "control",
+        topics.changes(world.source),
+        [(b'{"id": "x"}', json.dumps({"id": identifier, **said, "additional_data": told}).encode())],
+    )
+    reading = (
+        "select snapshot_from is not null from wake.mirror_state where source = %s and \"table\" = 'public.flight'"
+    )
+    eventually(lambda: world.told(reading, world.source) == [(True,)], "the snapshot to begin")
+    with guarding(world) as guard:
+        guard.restart()
+        guard.until(lambda: world.told(reading, world.source) == [(False,)], "the snapshot to be settled")
 
 
 def verify_withheld(world: World) -> None:

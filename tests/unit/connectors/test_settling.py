@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from connectors import snapshots
+from connectors import revisions, snapshots
+from connectors.connect import types
+from connectors.drift import DriftGuard
 from connectors.snapshots import Settling
 from tests.unit.connectors.source_server import MakeDatabase, make_database, source_server
-from wakestream import ledger
+from wakestream import config, ledger
 from wakestream.config.models import Kafka
 
 __all__ = ["make_database", "source_server"]
@@ -82,3 +85,57 @@ def test_what_was_read_for_its_values_is_read_so_again(
         assert not world.settling.look(connection)
         assert [labels for _, labels in world.asked] == [["public.seat"], ["public.flight"]]
         assert world.filters == [None, "true"]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "asked"),
+    [
+        ([], [["public.in_part"], ["public.whole"]]),
+        ([{"lsn": 7}], [["public.in_part"], ["public.whole"]]),
+        ([{"lsn": 7, "incremental_snapshot_collections": "[{}]"}], []),
+    ],
+)
+def test_what_was_read_when_the_task_failed_is_asked_for_once_more(
+    offsets: list[dict[str, Any]], asked: list[list[str]], make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_database("")
+    ledger.migrate(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        world = World(connection, monkeypatch)
+        connection.cursor().executemany(
+            'insert into wake.mirror_state (source, "table", complete, snapshot_from, snapshot_ended, ahead, whole)'
+            " values (%s, %s, true, %s, %s, %s, %s)",
+            [
+                (SOURCE, "public.whole", 5, None, True, True),
+                (SOURCE, "public.in_part", 5, None, True, False),
+                (SOURCE, "public.ended", 5, 9, True, True),
+                (SOURCE, "public.initial", 5, None, False, True),
+                (SOURCE, "public.idle", None, None, True, True),
+                ("other", "public.whole", 5, None, True, True),
+            ],
+        )
+        found = [types.Offset({"server": SOURCE}, offset) for offset in offsets]
+        snapshots.ask_anew(Kafka(bootstrap_servers="nowhere:1"), connection, SOURCE, found)
+        assert [labels for _, labels in world.asked] == asked
+        assert world.filters == ["true", None][: len(asked)]
+
+
+def test_what_was_asked_for_and_has_not_begun_is_due_once_more(make_database: MakeDatabase, tmp_path: Path) -> None:
+    url = make_database("")
+    ledger.migrate(url)
+    file = tmp_path / "wake.yaml"
+    file.write_text(
+        "{ledger: {url: 'postgresql://nowhere'}, kafka: {bootstrap_servers: 'nowhere:1'}, connect: {url: 'http://nowhere', secrets: /nowhere},"
+        " sources: {airline: {capture: 'postgresql://nowhere', tables: {public.lost: {}}}}}"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        guard = DriftGuard(config.load(file, {}), SOURCE)
+        guard._asked.update(("public.begun", "public.lost"))
+        connection.execute(
+            'insert into wake.mirror_state (source, "table", complete, snapshot_from) values (%s, %s, true, 5)',
+            (SOURCE, "public.begun"),
+        )
+        guard.note_begun(connection)
+        connection.execute("update wake.mirror_state set snapshot_from = null")
+        guard.ask_anew(connection)
+        assert revisions.due(connection, SOURCE) == ["public.lost"]
