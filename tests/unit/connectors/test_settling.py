@@ -125,8 +125,10 @@ def test_what_was_asked_for_and_has_not_begun_is_due_once_more(make_database: Ma
     ledger.migrate(url)
     file = tmp_path / "wake.yaml"
     file.write_text(
-        "{ledger: {url: 'postgresql://nowhere'}, kafka: {bootstrap_servers: 'nowhere:1'}, connect: {url: 'http://nowhere', secrets: /nowhere},"
-        " sources: {airline: {capture: 'postgresql://nowhere', tables: {public.lost: {}}}}}"
+        "ledger: {url: 'postgresql://nowhere'}\n"
+        "kafka: {bootstrap_servers: 'nowhere:1'}\n"
+        "connect: {url: 'http://nowhere', secrets: /nowhere}\n"
+        "sources: {airline: {capture: 'postgresql://nowhere', tables: {public.lost: {}}}}\n"
     )
     with psycopg.connect(url, autocommit=True) as connection:
         guard = DriftGuard(config.load(file, {}), SOURCE)
