@@ -63,9 +63,9 @@ def measure(rig: Rig, chosen: set[str]) -> list[Figure]:
             rig.wait_applied(setup)
             if chosen & {"latency", "load"}:
                 with rig.agent(setup):
-                    found += latency.measure(rig, setup) if "latency" in chosen else []
                     if "load" in chosen and without is not None:
                         found += load.figures(without, load.with_us(rig))
+                    found += latency.measure(rig, setup) if "latency" in chosen else []
             found += runs.measure(rig, setup) if "runs" in chosen else []
             found += scale.of_agents(rig, setup) if "scale" in chosen else []
             found += large.transaction(rig, setup) if "large" in chosen else []
