@@ -177,12 +177,20 @@ class _Handler(BaseHTTPRequestHandler):
         """The server as its owner knows it."""
         return cast("_Server", self.server).owner
 
+    def parse_request(self) -> bool:
+        """Read the whole request; one whose sender is gone before its end was never made."""
+        if not super().parse_request():
+            return False
+        length = int(self.headers.get("Content-Length") or 0)
+        self.raw = self.rfile.read(length)
+        if len(self.raw) < length:
+            self.close_connection = True
+        return len(self.raw) == length
+
     def take(self) -> Seen:
-        """Read the request and keep it."""
-        at = time.perf_counter()
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        """Keep the request."""
         headers = {name.lower(): value for name, value in self.headers.items()}
-        seen = Seen(at, self.path, headers, json.loads(raw) if raw else {})
+        seen = Seen(time.perf_counter(), self.path, headers, json.loads(self.raw) if self.raw else {})
         self.recording.keep(seen)
         return seen
 
