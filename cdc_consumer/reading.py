@@ -72,12 +72,16 @@ class Reading:
         return self._next.popleft() if self._next else self._decode(wait, on_end)
 
     def read_on(self, until: Callable[[], bool]) -> None:
-        """While there is more than is read at once, decode what the next reads give, until `until` says so."""
-        while self.is_behind and len(self._next) < READ_ON and not until():
-            found = self._decode(0.0)
-            self._next.append(found)
-            if found.border is not None:
-                return
+        """While there is more than is read at once, decode what the next reads give, until `until` says so.
+
+        Nothing behind a border is decoded before who reads has taken it.
+        """
+        while self.is_behind and len(self._next) < READ_ON and not self._is_at_border and not until():
+            self._next.append(self._decode(0.0))
+
+    @property
+    def _is_at_border(self) -> bool:
+        return bool(self._next) and self._next[-1].border is not None
 
     def measure(self, last: int) -> None:
         """Say what was read, up to this record; no event waits for it."""

@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from confluent_kafka import KafkaError
+
 from tests.harness.replay import Record
 from wakestream import change_log
 
@@ -14,6 +16,25 @@ Fields = dict[str, Any]
 
 SCHEMA = "public"
 TS_MS = 1_795_363_190_994
+
+
+class Stored:
+    """One message of a log as Kafka's client gives it."""
+
+    def __init__(self, offset: int, key: bytes | None, value: bytes | None) -> None:
+        self._parts = offset, key, value
+
+    def offset(self) -> int:
+        return self._parts[0]
+
+    def key(self) -> bytes | None:
+        return self._parts[1]
+
+    def value(self) -> bytes | None:
+        return self._parts[2]
+
+    def error(self) -> KafkaError | None:
+        return None
 
 
 class LogWriter:

@@ -11,30 +11,17 @@ from cdc_consumer import collect, reading
 from cdc_consumer.collect import Collector, Piece
 from cdc_consumer.position import Position
 from cdc_consumer.reading import Read, Reading
-from tests.harness.debezium import LogWriter, clock, insert
+from tests.harness.debezium import LogWriter, Stored, clock, insert
 from wakestream import change_log
 from wakestream.change_log import Control
 from wakestream.errors import TransientError
 
 
-class Record:
-    """A message as librdkafka gives it."""
-
-    def __init__(self, offset: int, key: bytes | None, value: bytes | None, error: KafkaError | None = None) -> None:
-        self._parts = offset, key, value
-        self._error = error
-
-    def offset(self) -> int:
-        return self._parts[0]
-
-    def key(self) -> bytes | None:
-        return self._parts[1]
-
-    def value(self) -> bytes | None:
-        return self._parts[2]
+class Lost(Stored):
+    """What is said where the log no longer has what was to be read next."""
 
     def error(self) -> KafkaError | None:
-        return self._error
+        return KafkaError(KafkaError._AUTO_OFFSET_RESET)
 
 
 class Log:
@@ -59,11 +46,11 @@ class Log:
         return 0, len(self._records)
 
 
-def written(log: LogWriter) -> list[Record]:
-    return [Record(*record) for record in log.records]
+def written(log: LogWriter) -> list[Stored]:
+    return [Stored(*record) for record in log.records]
 
 
-def begin(records: list[Record], *, offset: int = -1, commit: int | None = None, read_from: int = 0) -> Reading:
+def begin(records: list[Stored], *, offset: int = -1, commit: int | None = None, read_from: int = 0) -> Reading:
     at = Position(1, "", "", 1, offset, commit, read_from, 1, 1)
     return Reading(Log(records), "shop", at, ())  # type: ignore[arg-type]
 
@@ -76,7 +63,7 @@ def of(read: Read) -> list[tuple[object, ...]]:
     return [seen(piece) for piece in [*read.pieces, *([read.border] if read.border else [])]]
 
 
-def everything(records: list[Record], **start: Any) -> list[tuple[object, ...]]:
+def everything(records: list[Stored], **start: Any) -> list[tuple[object, ...]]:
     """What one look after another finds."""
     looking = begin(records, **start)
     found: list[tuple[object, ...]] = []
@@ -88,7 +75,7 @@ def everything(records: list[Record], **start: Any) -> list[tuple[object, ...]]:
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[Record]:
+def logs(draw: st.DrawFn) -> list[Stored]:
     """Interleaved transactions, stretches that are sent again, snapshot rows and borders."""
     log = LogWriter(tx=100)
     for step in draw(st.lists(st.sampled_from(["one", "two", "again", "read", "border", "clock"]), max_size=25)):
@@ -119,7 +106,7 @@ def logs(draw: st.DrawFn) -> list[Record]:
 
 
 @given(logs(), st.data())
-def test_who_restarts_behind_any_read_finds_the_rest(records: list[Record], data: st.DataObject) -> None:
+def test_who_restarts_behind_any_read_finds_the_rest(records: list[Stored], data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "BATCH", data.draw(st.integers(1, 8)))
         patch.setattr(reading, "READ_AT_ONCE", data.draw(st.integers(1, 4)))
@@ -183,6 +170,7 @@ def test_nothing_behind_a_border_is_read_before_who_reads_knows_of_it(monkeypatc
     looking = begin(written(log))
     assert looking.read(0.0).border is None
     looking.read_on(lambda: False)
+    looking.read_on(lambda: False)
     read = looking.read(0.0)
     assert read.border is not None
     assert (read.pieces, read.border.offset, read.read_from, looking.behind(read.border)) == ([], 3, 3, 4)
@@ -214,6 +202,5 @@ def test_an_end_that_is_there_is_told_before_anything_is_decoded(
 
 
 def test_a_log_that_has_lost_what_comes_next_is_looked_at_again() -> None:
-    lost = Record(0, None, None, KafkaError(KafkaError._AUTO_OFFSET_RESET))
     with pytest.raises(TransientError, match="no longer has what was to be read next"):
-        begin([lost]).read(0.0)
+        begin([Lost(0, None, None)]).read(0.0)

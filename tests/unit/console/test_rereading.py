@@ -11,7 +11,7 @@ import pytest
 from cdc_consumer import decode
 from console import rereading
 from console.rereading import Place
-from tests.harness.debezium import LogWriter, insert, update
+from tests.harness.debezium import LogWriter, Stored, insert, update
 from wakestream.config.models import Kafka
 from wakestream.errors import RefusedError
 
@@ -19,20 +19,8 @@ KAFKA = Kafka(bootstrap_servers="nowhere:1")
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-class Stored:
-    """One message as Kafka's client gives it, stored at `NOW`."""
-
-    def __init__(self, offset: int, key: bytes | None, value: bytes | None) -> None:
-        self._parts = offset, key, value
-
-    def offset(self) -> int:
-        return self._parts[0]
-
-    def key(self) -> bytes | None:
-        return self._parts[1]
-
-    def value(self) -> bytes | None:
-        return self._parts[2]
+class Dated(Stored):
+    """Stored at `NOW`."""
 
     def timestamp(self) -> tuple[int, int]:
         return 1, int(NOW.timestamp() * 1000)
@@ -46,7 +34,7 @@ def kept(monkeypatch: pytest.MonkeyPatch, log: LogWriter, low: int = 0) -> list[
         begun.append(first)
         if first < low:
             raise RefusedError("gone")
-        yield from (Stored(*record) for record in log.records[first : place.offset + 1])
+        yield from (Dated(*record) for record in log.records[first : place.offset + 1])
 
     monkeypatch.setattr(rereading, "_records", records)
     monkeypatch.setattr(rereading, "_low", lambda *_: low)
