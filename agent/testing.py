@@ -181,6 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Read the whole request; one whose sender is gone before its end was never made."""
         if not super().parse_request():
             return False
+        self.at = time.perf_counter()
         length = int(self.headers.get("Content-Length") or 0)
         self.raw = self.rfile.read(length)
         if len(self.raw) < length:
@@ -190,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
     def take(self) -> Seen:
         """Keep the request."""
         headers = {name.lower(): value for name, value in self.headers.items()}
-        seen = Seen(time.perf_counter(), self.path, headers, json.loads(self.raw) if self.raw else {})
+        seen = Seen(self.at, self.path, headers, json.loads(self.raw) if self.raw else {})
         self.recording.keep(seen)
         return seen
 
