@@ -82,10 +82,14 @@ class Foreign:
         return ContextLog.messages(self.world.loaded.config.kafka, self.topic(table))
 
     def send_again(self, table: str, count: int) -> None:
-        """What Debezium does after a crash: the last messages of each partition once more, in their order."""
+        """What Debezium does after a crash: the last changes of each partition once more, in their order.
+
+        Rows of a snapshot never come again behind a change: it is taken anew, or not at all.
+        """
         by_partition: dict[int, list[Message]] = defaultdict(list)
         for message in self.messages(table):
-            by_partition[message.partition() or 0].append(message)
+            if not _is_snapshot(message):
+                by_partition[message.partition() or 0].append(message)
         producer = Producer({"bootstrap.servers": self.world.variables["KAFKA_BOOTSTRAP"]})
         for partition, messages in by_partition.items():
             for message in messages[-count:]:
@@ -202,6 +206,11 @@ def foreign(
                     connection.execute(sql.SQL(statement).format(sql.Identifier(role)))
 
 
+def _is_snapshot(message: Message) -> bool:
+    body = json.loads(message.value() or b"null") or {}
+    return body.get("payload", body).get("op") == "r"
+
+
 def _config(made: Foreign, url: str, settings: Mapping[str, str]) -> dict[str, str | None]:
     parts = urlsplit(url)
     return {
@@ -278,6 +287,16 @@ def _subject(table: str, key: str) -> str:
     """`id = 7` → `public.flight/7`; `flight_id = 7 and seat_no = '1A'` → `public.seat/7,1A`."""
     values = [part.split("=")[1].strip().strip("'") for part in key.split(" and ")]
     return f"public.{table}/{','.join(values)}"
+
+
+def differing(context: ContextLog, history: History) -> dict[str, tuple[object, object]]:
+    """By subject, what the context tells and what was done, where that is not the same."""
+    seen = told(context)
+    return {
+        subject: (seen.get(subject), history.of.get(subject))
+        for subject in seen.keys() | history.of.keys()
+        if seen.get(subject) != history.of.get(subject)
+    }
 
 
 def told(context: ContextLog) -> dict[str, list[tuple[str, JsonObject | None, JsonObject | None]]]:
