@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 from agent.positions import Moved, Place
 from agent.triggers import Broken, Opened, Quiet, Suppressed, Verdict
 from agent.waits import Key, Wait
@@ -14,8 +16,7 @@ from wakestream.events import ContextEvent
 from wakestream.program import CompiledTrigger
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One record of a context topic."""
 
     topic: str

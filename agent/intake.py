@@ -191,7 +191,7 @@ class Intake:
                 moved = batch.moved[place] = Moved(self._owned[place].rank, 0)
             moved.kafka_offset = message.offset + 1
             try:
-                self._judge(message, batch)
+                self._judge(message, place, moved, batch)
             except EventError as error:
                 batch.letters.append(Letter(message, "message", str(error)))
                 logger.warning(
@@ -199,15 +199,16 @@ class Intake:
                     *(message.topic, message.partition, message.offset),
                     extra={"action": "dead_letter", "reason": str(error)},
                 )
-            moved.rank = self._rules[message.topic].highest[message.partition]
+        for (topic, partition), moved in batch.moved.items():
+            moved.rank = self._rules[topic].highest[partition]
         return batch
 
-    def _judge(self, message: Message, batch: Batch) -> None:
-        seen, place = dispatch.glance(message.payload), (message.topic, message.partition)
+    def _judge(self, message: Message, place: Place, moved: Moved, batch: Batch) -> None:
+        seen = dispatch.glance(message.payload)
         if not self._rules[message.topic].is_new(message.partition, seen.data.position):
             return
         if seen.type == dispatch.CLOCK:
-            moved, clock = batch.moved[place], datetime.fromisoformat(seen.time)
+            clock = datetime.fromisoformat(seen.time)
             moved.clock = max(clock, moved.clock or clock)
             self._waiting.pass_time(place, moved.clock, batch)
             return

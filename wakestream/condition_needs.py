@@ -1,8 +1,8 @@
 """Texts without which a condition cannot hold, so that most events need not be parsed to know that it does not.
 
-`after.status == 'late' && after.delay > 15` is false for every event in whose JSON no `"late"` stands. That is looked
-for in the event's bytes, and it is said only where nothing else could come of the condition than false: no null on the
-way to the text's place, nothing that it reads is absent, and no value could be unreadable.
+`after.status == 'late' && after.delay > 15` is false for every event in whose JSON no `"late"` stands behind a
+`"status":`. That is looked for in the event's bytes, and it is said only where nothing else could come of the condition
+than false: no null on the way to the text's place, nothing that it reads is absent, and no value could be unreadable.
 """
 
 from __future__ import annotations
@@ -24,48 +24,50 @@ _SURE = frozenset({"bool", "int", "double", "json", "text"})
 class Need:
     """What must stand in an event's JSON."""
 
-    texts: tuple[bytes, ...]
-    """One of these."""
-    nulls: tuple[bytes, ...]
-    """Where one of these does, there is no saying."""
+    fields: tuple[tuple[bytes, tuple[bytes, ...]], ...]
+    """Names as they stand in front of a value, each with how a value begins with which there is no saying."""
+    others: tuple[bytes, ...]
+    """Names that must be there too, or there is no saying."""
 
     def is_missed(self, payload: bytes) -> bool:
-        """Whether it surely is not there."""
-        return not any(text in payload for text in self.texts) and not any(null in payload for null in self.nulls)
+        """Whether the condition is surely false for both images of an event from which nothing is missing."""
+        for name, beginnings in self.fields:
+            at = payload.find(name)
+            if at < 0:
+                return False
+            while at >= 0:
+                at += len(name)
+                if payload.startswith(beginnings, at):
+                    return False
+                at = payload.find(name, at)
+        return all(name in payload for name in self.others)
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What must all stand in an event's JSON."""
-
-    each: tuple[Need, ...]
-    names: tuple[bytes, ...]
-    """Fields that must be there, or there is no saying."""
-
-    def may_hold(self, payload: bytes) -> bool:
-        """False where the condition is surely false for both images of an event from which nothing is missing."""
-        if not any(need.is_missed(payload) for need in self.each):
-            return True
-        return any(name not in payload for name in self.names)
-
-
-def of(tree: Tree, reading: Reading) -> Needs | None:
-    """What a condition needs, if that can be told."""
+def of(tree: Tree, reading: Reading) -> tuple[Need, ...]:
+    """What a condition needs, each of them; nothing where that cannot be told."""
     if not all(_is_sure(path, node) for path, node in reading.variables.items()):
-        return None
+        return ()
     clauses = [clause for clause in _clauses(tree) if clause.paths <= reading.variables.keys()]
     names = {part for path in reading.variables for part in path[1:]}
-    if not clauses:
-        return None
-    return Needs(tuple(map(_need, clauses)), tuple(sorted(f'"{name}":'.encode() for name in names)))
+    return tuple(_need(clause, names) for clause in clauses)
 
 
-def _need(clause: _Clause) -> Need:
-    parts = {part for path in clause.paths for part in path}
-    return Need(
-        tuple(sorted(f'"{text}"'.encode() for text in clause.texts)),
-        tuple(sorted(f'"{part}":{gap}null'.encode() for part in parts for gap in ("", " "))),
-    )
+def _need(clause: _Clause, names: set[str]) -> Need:
+    leaves = {path[-1] for path in clause.paths}
+    above = {part for path in clause.paths for part in path[:-1]} - leaves
+    nulls = _beginnings(["null"])
+    values = nulls + _beginnings([f'"{text}"' for text in sorted(clause.texts)])
+    fields = [(_named(name), values) for name in sorted(leaves)] + [(_named(name), nulls) for name in sorted(above)]
+    return Need(tuple(fields), tuple(_named(name) for name in sorted(names - leaves - above)))
+
+
+def _named(name: str) -> bytes:
+    return f'"{name}":'.encode()
+
+
+def _beginnings(values: list[str]) -> tuple[bytes, ...]:
+    """With and without the space that PostgreSQL puts in front of a value."""
+    return tuple(f"{gap}{value}".encode() for value in values for gap in ("", " "))
 
 
 @dataclass(frozen=True, slots=True)

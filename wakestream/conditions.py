@@ -15,7 +15,7 @@ from wakestream import (
     condition_values,
 )
 from wakestream.cel_tree import Tree
-from wakestream.condition_needs import Needs
+from wakestream.condition_needs import Need
 from wakestream.condition_problems import ConditionError
 from wakestream.condition_reading import Found, Reading
 from wakestream.condition_scope import Node, Scalar, Scope
@@ -70,7 +70,7 @@ _NOT_MATCHED = NotMatched()
 class Condition:
     """A condition that type-checks. Make one with `compile_condition`."""
 
-    def __init__(self, text: str, reading: Reading, needs: Needs | None = None) -> None:
+    def __init__(self, text: str, reading: Reading, needs: tuple[Need, ...] = ()) -> None:
         self.text = text
         self._needs = needs
         self._program = _Program(text, reading)
@@ -81,7 +81,10 @@ class Condition:
 
     def may_hold(self, payload: bytes) -> bool:
         """False where it surely is false for both images of this event, from which nothing is missing."""
-        return self._needs is None or self._needs.may_hold(payload)
+        for need in self._needs:  # noqa: SIM110 - once for every event; a generator would cost as much as the search
+            if need.is_missed(payload):
+                return False
+        return True
 
     def evaluate(
         self, images: Images, *, missing: Collection[str] = (), now: datetime.datetime | None = None

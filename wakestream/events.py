@@ -116,6 +116,8 @@ class HeadData(msgspec.Struct, frozen=True, gc=False):
     changed: tuple[str, ...] | None = None
 
 
+_NOTHING = (-1, -2, -1)
+"""Below every position."""
 _events = msgspec.json.Decoder(ContextEvent)
 _heads = msgspec.json.Decoder(Head)
 
@@ -170,7 +172,8 @@ class ReaderRule:
 
     def is_new(self, partition: int, position: Position) -> bool:
         """Whether this event was not seen before; remembers it."""
-        if position.rank <= self.highest.get(partition, (-1, -2, -1)):
+        rank = position.log, position.offset, position.seq
+        if rank <= self.highest.get(partition, _NOTHING):
             return False
-        self.highest[partition] = position.rank
+        self.highest[partition] = rank
         return True
