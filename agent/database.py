@@ -18,6 +18,9 @@ Cursor = Answer
 AnyConnection = psycopg.Connection[Any]
 """One that may be ours or the console's."""
 
+# Every statement here looks up a few rows by an index. A plan is made once, perhaps while the tables are empty, and kept
+# until somebody analyses them: one that reads a table whole, or sorts it, must not be what a burst of events meets.
+_SESSION = {"synchronous_commit": "off", "enable_seqscan": "off", "enable_sort": "off", "jit": "off"}
 LONGEST = 20  # seconds of a transaction: whoever is frozen in one keeps nobody waiting for longer
 
 _FATAL_CLASSES = {
@@ -87,7 +90,8 @@ class Ledger:
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            options = f"-c synchronous_commit=off -c transaction_timeout={LONGEST}s"
+            session = {**_SESSION, "transaction_timeout": f"{LONGEST}s"}
+            options = " ".join(f"-c {name}={value}" for name, value in session.items())
             self._connection = ledger.connect(self._url, name=self._name, kind=Connection, options=options)
             self.backend = self._connection.info.backend_pid
         return self._connection

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from agent import run_claim, testing
+from agent.bell import Bell
 from agent.leases import LEASE
 from tests.unit.agent.airline import disruption
 from tests.unit.agent.conftest import World
@@ -31,8 +32,8 @@ def crowded(world: World) -> World:
             ("pending", "trigger disrupted: runs per day", "1 day"),
         ):
             _copy(connection, state, budget, later)
-        connection.execute("analyze wake.run")
-        connection.execute("analyze wake.activation")
+        connection.execute("vacuum analyze wake.run")
+        connection.execute("vacuum analyze wake.activation")
     return world
 
 
@@ -82,3 +83,31 @@ def test_the_due_one_is_found_among_them(crowded: World) -> None:
     before = crowded.rows("select count(*) from wake.run where state = 'succeeded'")[0][0]
     assert crowded.work() == 1
     assert crowded.rows("select count(*) from wake.run where state = 'succeeded'") == [(before + 1,)]
+
+
+def test_a_plan_of_a_quiet_time_serves_a_burst(world: World) -> None:
+    """The server keeps the plan that it made while the tables were empty, until somebody analyses them."""
+    with world.ledger() as connection:
+        connection.execute("truncate wake.activation cascade")  # new files, of which nothing is known
+    for _ in range(10):
+        assert _claim(world) is None
+    world.feed(disruption())
+    with world.ledger() as connection:
+        _copy(connection, "pending", None, "0")
+    assert _claim(world) is not None
+    assert _claim(world) is not None
+    with world.own.transaction("counting") as connection:
+        connection.execute(run_claim.CLAIM, {"by": "y", "lease": LEASE, "since": run_claim.BEGINNING}).fetchall()
+        row = connection.execute(
+            "select sum(pg_stat_get_xact_tuples_returned(oid)) from pg_class"
+            " where relnamespace = 'wake'::regnamespace and relkind in ('r', 'i')"
+        ).fetchone()
+    assert row is not None
+    assert row[0] <= FEW
+
+
+def _claim(world: World) -> object:
+    turn = run_claim.Turn(Bell())
+    with world.own.transaction("claiming") as connection:
+        asked = turn.claim(connection, "x")
+    return turn.claimed(asked)
