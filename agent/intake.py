@@ -28,6 +28,7 @@ from wakestream.program import Program
 logger = logging.getLogger(__name__)
 
 BATCH = 2000  # messages
+FETCH_KB = 256  # of each partition at once: there are several, and a run takes longer than to fetch what wakes it
 POLL = 0.2  # seconds
 POSITIONS_EVERY = 0.1  # seconds in which positions alone may wait for what is worth a transaction
 
@@ -90,7 +91,7 @@ class Intake:
         self._next = program
 
     def _read(self, stop: threading.Event, backoff: Backoff) -> None:
-        with contextlib.closing(kafka.reader(self._program.config.kafka, "agent", group="wake-agent")) as consumer:
+        with contextlib.closing(self._reader()) as consumer:
             shared = self._shares.now() if self._shares is not None else None
             self._assign(consumer, shared)
             while not stop.is_set():
@@ -103,6 +104,9 @@ class Intake:
                 self.process(found, may_wait=bool(found))
                 backoff.reset()
             self.process([])
+
+    def _reader(self) -> Consumer:
+        return kafka.reader(self._program.config.kafka, "agent", group="wake-agent", fetch_kb=FETCH_KB)
 
     def _assign(self, consumer: Consumer, shared: frozenset[Place] | None) -> None:
         listed = shared if shared is not None else self._partitions()

@@ -58,11 +58,19 @@ def _common(kafka: Kafka, name: str) -> dict[str, Any]:
 
 
 def reader(
-    kafka: Kafka, name: str, *, group: str = "wake", ahead_kb: int = 16 * 1024, at_end: bool = False
+    kafka: Kafka,
+    name: str,
+    *,
+    group: str = "wake",
+    ahead_kb: int = 16 * 1024,
+    fetch_kb: int = 4 * 1024,
+    at_end: bool = False,
 ) -> Consumer:
     """A consumer for assigned partitions: positions are ours, nothing is committed to the group.
 
-    `ahead_kb` is how much it reads ahead of who asks; with `at_end` it says when it has come to a partition's end.
+    It reads on until `ahead_kb` wait for who asks. One answer brings `fetch_kb` of each partition, as they are
+    compressed, or one batch: so much may lie ten times as large in memory. With `at_end` it says when it has come to a
+    partition's end.
     """
     return Consumer(
         _common(kafka, name)
@@ -76,7 +84,7 @@ def reader(
             # The default of one second stalls a consumer that empties its queue quickly.
             "fetch.queue.backoff.ms": 5,
             "queued.max.messages.kbytes": ahead_kb,
-            "fetch.message.max.bytes": 4 * 1024 * 1024,
+            "fetch.message.max.bytes": fetch_kb * 1024,
         }
     )
 
