@@ -18,8 +18,8 @@ Cursor = Answer
 AnyConnection = psycopg.Connection[Any]
 """One that may be ours or the console's."""
 
-# Every statement here looks up a few rows by an index. A plan is made once, perhaps while the tables are empty, and kept
-# until somebody analyses them: one that reads a table whole, or sorts it, must not be what a burst of events meets.
+# Every statement here looks up a few rows by an index. A plan is made once, perhaps while the tables are empty, and
+# kept until somebody analyses them: one that reads a table whole, or sorts it, must not be what a burst meets.
 _SESSION = {"synchronous_commit": "off", "enable_seqscan": "off", "enable_sort": "off", "jit": "off"}
 LONGEST = 20  # seconds of a transaction: whoever is frozen in one keeps nobody waiting for longer
 

@@ -68,13 +68,13 @@ def measure(rig: Rig, chosen: set[str]) -> list[Figure]:
                     found += latency.measure(rig, setup) if "latency" in chosen else []
             found += runs.measure(rig, setup) if "runs" in chosen else []
             found += scale.of_agents(rig, setup) if "scale" in chosen else []
+            found += triggers.measure(rig) if "triggers" in chosen else []
             found += large.transaction(rig, setup) if "large" in chosen else []
             if chosen & {"documents", "large"}:
                 entity = rig.with_entity()
                 rig.apply(entity)
                 found += latency.measure_documents(rig, entity) if "documents" in chosen else []
                 found += large.fan_out(rig, entity) if "large" in chosen else []
-            found += triggers.measure(rig) if "triggers" in chosen else []
     found += scale.of_sources(rig) if "scale" in chosen else []
     return found + usage.figures(rig.meter, rig.counts.load_rows)
 
