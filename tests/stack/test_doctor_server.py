@@ -202,8 +202,11 @@ def test_a_role_that_was_lent_is_never_altered(one: Patient) -> None:
 def pooler(port: int, *, refuses: bool) -> Generator[int]:
     """What a pooler shows of itself: it names a process of its own, or refuses what it does not know."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_pool, args=(listener, port, refuses), daemon=True).start()
+        accepting = threading.Thread(target=_pool, args=(listener, port, refuses), daemon=True)
+        accepting.start()
         yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)  # or who accepts goes on, and takes whoever comes to that port next
+        accepting.join()
 
 
 def _pool(listener: socket.socket, port: int, refuses: bool) -> None:
@@ -220,8 +223,10 @@ def _pool(listener: socket.socket, port: int, refuses: bool) -> None:
 
 def _refuse(client: socket.socket) -> None:
     with client:
-        while struct.unpack("!II", client.recv(65536)[:8])[1] != 196608:
+        while (asked := client.recv(65536)) and struct.unpack("!II", asked[:8])[1] != 196608:
             client.sendall(b"N")  # No TLS, no GSSAPI.
+        if not asked:
+            return
         text = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
         client.sendall(b"E" + struct.pack("!I", len(text) + 4) + text)
 
