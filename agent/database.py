@@ -91,8 +91,7 @@ class Ledger:
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
             session = {**_SESSION, "transaction_timeout": f"{LONGEST}s"}
-            options = " ".join(f"-c {name}={value}" for name, value in session.items())
-            self._connection = ledger.connect(self._url, name=self._name, kind=Connection, options=options)
+            self._connection = ledger.connect(self._url, name=self._name, kind=Connection, session=session)
             self.backend = self._connection.info.backend_pid
         return self._connection
 

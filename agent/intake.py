@@ -91,7 +91,8 @@ class Intake:
         self._next = program
 
     def _read(self, stop: threading.Event, backoff: Backoff) -> None:
-        with contextlib.closing(self._reader()) as consumer:
+        reader = kafka.reader(self._program.config.kafka, "agent", group="wake-agent", fetch_kb=FETCH_KB)
+        with contextlib.closing(reader) as consumer:
             shared = self._shares.now() if self._shares is not None else None
             self._assign(consumer, shared)
             while not stop.is_set():
@@ -104,9 +105,6 @@ class Intake:
                 self.process(found, may_wait=bool(found))
                 backoff.reset()
             self.process([])
-
-    def _reader(self) -> Consumer:
-        return kafka.reader(self._program.config.kafka, "agent", group="wake-agent", fetch_kb=FETCH_KB)
 
     def _assign(self, consumer: Consumer, shared: frozenset[Place] | None) -> None:
         listed = shared if shared is not None else self._partitions()

@@ -9,11 +9,11 @@ from typing import Literal
 
 from agent.database import Connection, Cursor
 from wakestream.errors import TakenOverError
+from wakestream.events import NOTHING_SEEN
 
 Place = tuple[str, int]
 """Topic and partition."""
 Rank = tuple[int, int, int]
-NOTHING_SEEN: Rank = (-1, -2, -1)
 Start = Literal["end", "beginning"]
 
 

@@ -86,7 +86,7 @@ def waking() -> dict[str, str]:
 
 
 def many(counts: Counts) -> dict[str, str]:
-    """Conditions on one table of which few read the column that changes; none of them is ever entered."""
+    """Conditions on one table of which few read the column that changes; no update enters one."""
     read = {f"reads_{n}": _CHANGED[n % len(_CHANGED)] for n in range(counts.touched)}
     others = counts.triggers - counts.touched
     return read | {f"passed_{n}": _UNCHANGED[n % len(_UNCHANGED)] for n in range(others)}

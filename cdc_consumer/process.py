@@ -85,10 +85,9 @@ class SourceConsumer:
     def _session(self) -> Generator[Iterator[None]]:
         """Everything that one stretch without failures needs, closed at its end."""
         url = reveal(self._config.ledger.url)
-        options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
         with (
             _ledger_errors(),
-            ledger.connect(url, name=f"consume {self._source}", options=options) as connection,
+            ledger.connect(url, name=f"consume {self._source}", session=SESSION) as connection,
         ):
             connection.prepare_threshold = 1
             mask_key = settings.key(connection, settings.MASK_KEY)

@@ -60,9 +60,9 @@ class ContextStore:
             raise ConfigurationError(f"no source `{source}`{nearest(source, config.sources)}")
         url = reveal(config.ledger.url)
         sessions.open_ledger(url)
-        options = f"{AS_EVENTS} -c default_transaction_read_only=on -c search_path=pg_catalog"
+        session = {**fences.PRINTING, "default_transaction_read_only": "on", "search_path": "pg_catalog"}
         try:
-            with ledger.connect(url, name="context", options=options, autocommit=True) as connection:
+            with ledger.connect(url, name="context", session=session, autocommit=True) as connection:
                 yield cls(connection, source)
         except psycopg.Error as error:
             raise sessions.convert(error) from error

@@ -116,8 +116,8 @@ class HeadData(msgspec.Struct, frozen=True, gc=False):
     changed: tuple[str, ...] | None = None
 
 
-_NOTHING = (-1, -2, -1)
-"""Below every position."""
+NOTHING_SEEN = (-1, -2, -1)
+"""Below the rank of every position."""
 _events = msgspec.json.Decoder(ContextEvent)
 _heads = msgspec.json.Decoder(Head)
 
@@ -172,8 +172,8 @@ class ReaderRule:
 
     def is_new(self, partition: int, position: Position) -> bool:
         """Whether this event was not seen before; remembers it."""
-        rank = position.log, position.offset, position.seq
-        if rank <= self.highest.get(partition, _NOTHING):
+        rank = position.rank
+        if rank <= self.highest.get(partition, NOTHING_SEEN):
             return False
         self.highest[partition] = rank
         return True

@@ -170,8 +170,7 @@ def scratch_ledger(cluster: str, template: str | None = None) -> Generator[str]:
 
 def ledger_session(url: str, settings: Mapping[str, str] = process.SESSION) -> ledger.Connection:
     """A session with the consumer's own settings."""
-    options = " ".join(f"-c {name}={value}" for name, value in {**settings, "wake.mask_key": "00"}.items())
-    return ledger.connect(url, name="consume replay", options=options)
+    return ledger.connect(url, name="consume replay", session={**settings, "wake.mask_key": "00"})
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,11 +31,15 @@ def engine(url: str, **options: Any) -> sqlalchemy.Engine:
     return sqlalchemy.create_engine(sqlalchemy.make_url(url).set(drivername="postgresql+psycopg"), **options)
 
 
-def connect(url: str, *, name: str, kind: type[_Kind] = Connection, **options: Any) -> _Kind:
-    """A connection that shows its purpose in `pg_stat_activity`.
+def connect(
+    url: str, *, name: str, kind: type[_Kind] = Connection, session: Mapping[str, str] | None = None, **options: Any
+) -> _Kind:
+    """A connection that shows its purpose in `pg_stat_activity`; `session` has settings that hold from its beginning.
 
     Raises `TransientError` while the ledger cannot be reached.
     """
+    if session:
+        options["options"] = " ".join(f"-c {setting}={value}" for setting, value in session.items())
     try:
         return kind.connect(url, application_name=f"wake {name}", connect_timeout=10, **options)
     except psycopg.OperationalError as error:
