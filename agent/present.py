@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
 import msgspec
+import psycopg
 from psycopg import sql
 
 from agent import json_text, net_change
@@ -60,8 +61,19 @@ def _again(connection: Connection, revision: Revision, at: Place, event: Context
         raise EventError(f"entity `{data.entity}` is no longer in the context store")
     tables = entity.tables if entity is not None else frozenset({event.table})
     _require_whole(connection, revision.source, tables)
-    image = _read(connection, revision.source, event, entity)
+    if entity is not None:
+        entity = documents.mirrored(entity, revision.catalogue, revision.capture.tables)
+    try:
+        with connection.transaction():
+            image = _read(connection, revision.source, event, entity)
+    except (psycopg.DataError, psycopg.errors.CardinalityViolation) as error:
+        what = f"{type(error).__name__}, {error.sqlstate}"
+        raise EventError(f"{event.subject} cannot be worked out from its rows as they are now", detail=what) from error
     unknown = fences.unknown(connection, revision.source, set(tables))
+    if image is None and withholding.LOST_ROW in unknown.get(
+        (_root(entity, event), fences.key_text(data.key or {})), ()
+    ):
+        raise EventError(f"{event.subject} is there, and its row cannot be read")
     after, missing = _withhold(revision, image, event, unknown)
     now = cast("dict[str, Any]", json_text.load(json_text.dump(event)))
     position = {"log": at.log, "offset": at.offset, "seq": 0, "of": 0, "commit": at.commit}
@@ -71,6 +83,10 @@ def _again(connection: Connection, revision: Revision, at: Place, event: Context
     told = {"id": event.id, "time": now["time"], "op": data.op, "changed": sorted(_differing(data.after, after))}
     steps = [*(data.steps or (net_change.step(event),)), told]
     return net_change.between(json_text.dump(event), json_text.dump(now), steps)
+
+
+def _root(entity: Entity | None, event: ContextEvent) -> str:
+    return event.table if entity is None else entity.root
 
 
 def _require_whole(connection: Connection, source: str, tables: frozenset[str]) -> None:
@@ -87,13 +103,16 @@ def _read(connection: Connection, source: str, event: ContextEvent, entity: Enti
         raise EventError(f"{label} has no primary key, so there is nothing to look at again")
     shown = documents.document(entity) if entity is not None else sql.SQL("to_jsonb({}.*)").format(alias)
     query = sql.SQL(
-        "select {shown}::text from jsonb_populate_record(null::{root}, %s::jsonb) as wake__key"
+        "select {shown}::text from (select jsonb_populate_record(null::{root}, %s::jsonb) as key) as wake__asked"
         " join {root} as {alias} on {same}{joins}"
     ).format(
         shown=shown,
         root=tables[label],
         alias=alias,
-        same=documents.equal((name, "wake__key"), ((column, column) for column in key)),
+        same=sql.SQL(" and ").join(
+            sql.SQL("{} = (wake__asked.key).{}").format(sql.Identifier(name, column), sql.Identifier(column))
+            for column in key
+        ),
         joins=documents.joins(entity, tables) if entity is not None else sql.SQL(""),
     )
     row = connection.execute(query, (json_text.dump(key),)).fetchone()
@@ -107,7 +126,7 @@ def _withhold(
     if image is None:
         return None, []
     entity = None if event.data.entity is None else revision.capture.entities[event.data.entity]
-    label, members = (event.table, ()) if entity is None else (entity.root, entity.members)
+    label, members = _root(entity, event), () if entity is None else entity.members
 
     def of(label: str, fields: Mapping[str, msgspec.Raw]) -> Sequence[str]:
         key = {name: json_text.load(bytes(fields[name])) for name in revision.catalogue.tables[label].key}

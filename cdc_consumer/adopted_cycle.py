@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cdc_consumer import adopted_position, adopted_reading, measures, position
+from cdc_consumer import adopted_position, adopted_reading, causes, measures, position, unreadable
 from cdc_consumer.adopted_batch import AdoptedBatch
 from cdc_consumer.adopted_position import Inputs, Loss, Stretch
 from cdc_consumer.adopted_reading import Read
 from cdc_consumer.collect import Piece
-from cdc_consumer.cycle import UNREADABLE
 from cdc_consumer.foreign_messages import Entry
 from cdc_consumer.foreign_values import Conversion
 from cdc_consumer.mirrors import Mirrors
@@ -22,6 +21,7 @@ from cdc_consumer.plan import Plan
 from cdc_consumer.position import Position
 from cdc_consumer.publish import Publisher
 from cdc_consumer.render import Renderer
+from wakestream import topics
 from wakestream.failpoint import reach
 from wakestream.ledger import Connection
 
@@ -47,8 +47,9 @@ class AdoptedCycle:
         entries = adopted_reading.entries(read, inputs, self._conversions)
         try:
             following = self._apply_and_publish(at, entries, adopted_position.moved(inputs, stretch), careful=False)
-        except UNREADABLE as error:
-            logger.warning("A batch of %s has values that cannot be read; row by row: %s", self._source, error)
+        except unreadable.UNREADABLE as error:
+            what = unreadable.kind(error)
+            logger.warning("A batch of %s has what cannot be read; applying it row by row: %s", self._source, what)
             self._connection.rollback()
             following = self._apply_and_publish(at, entries, adopted_position.moved(inputs, stretch), careful=True)
             self._batch = None
@@ -71,6 +72,7 @@ class AdoptedCycle:
         if self._batch is None or careful:
             self._batch = AdoptedBatch(self._connection, self._plan, self._render, self._log, careful=careful)
         self._publisher.send(self._batch.messages(entries, at.offset, noted))  # 4, as the events are worked out
+        causes.letter_unshown(self._connection, topics.context(self._source), self._publisher.unshown)
         reach("consume.4.before_wait")
         self._publisher.wait()
         return noted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdc_consumer import decode
 from cdc_consumer.collect import Piece
+from cdc_consumer.fitting import Unshown
 from wakestream import marks
 from wakestream.errors import EventError
 from wakestream.events import Cause
@@ -17,6 +18,18 @@ def letter(connection: Connection, topic: str, piece: Piece, *, subject: str = "
         " values ('consumer', %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
         (piece.reason, piece.detail or piece.reason, topic, partition, piece.offset, piece.digest, subject),
     )
+
+
+def letter_unshown(connection: Connection, topic: str, unshown: list[Unshown]) -> None:
+    """Say of which events readers were not told what they are about; the list is empty after it."""
+    for event in unshown:
+        detail = (
+            f"the event of {event.subject} has {event.size} bytes, and {event.most} is the limit: it was told without"
+            " what it is about; raise `kafka.topics.max_message_bytes` and `wake apply`, or exclude columns"
+        )
+        broken = Piece("broken", event.offset, reason="event too large", detail=detail)
+        letter(connection, topic, broken, subject=event.subject)
+    unshown.clear()
 
 
 def find_cause(connection: Connection, source: str, log: int, topic: str, key: bytes, piece: Piece) -> Cause | None:

@@ -22,24 +22,20 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime
 
-import psycopg
-
-from cdc_consumer import measures, position
+from cdc_consumer import causes, measures, position, unreadable
 from cdc_consumer.batch import Batch
 from cdc_consumer.collect import Piece
 from cdc_consumer.large import Reread
 from cdc_consumer.plan import Plan
 from cdc_consumer.publish import Publisher
 from cdc_consumer.render import Message, Renderer
+from wakestream import topics
 from wakestream.failpoint import reach
 from wakestream.ledger.connection import Answer, Connection
 
 logger = logging.getLogger(__name__)
 
 AHEAD = 3  # additions that the ledger is at work on before their events are worked out
-
-# What PostgreSQL says when a value cannot be read, or one key comes in two spellings.
-UNREADABLE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.CardinalityViolation)
 
 
 class Cycle:
@@ -137,6 +133,7 @@ class Cycle:
         Raises `TransientError` with nothing committed.
         """
         self.tell()
+        causes.letter_unshown(self._connection, topics.changes(self._source), self._publisher.unshown)
         reach("consume.4.before_wait")
         self._publisher.wait()
         reach("consume.4.published")
@@ -162,10 +159,9 @@ class Cycle:
         """Where a value cannot be read, everything that was added is applied once more, row by row."""
         try:
             yield
-        except UNREADABLE as error:
-            logger.warning(
-                "A batch of %s has values that cannot be read; applying it row by row: %s", self._source, error
-            )
+        except unreadable.UNREADABLE as error:
+            what = unreadable.kind(error)
+            logger.warning("A batch of %s has what cannot be read; applying it row by row: %s", self._source, what)
             self._connection.rollback()
             self._untold.clear()
             self._claim = self._newest = None

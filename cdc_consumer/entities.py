@@ -57,22 +57,36 @@ class EntityPlan:
     def query(self) -> bytes:
         """Documents for root keys (one JSON array): place from one, and the document as text."""
         key = self.root.key_columns
-        definitions = sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(c.name), documents.type_name(self.root.mirror_type(c))) for c in key
-        )
+        asked = {column.name: f"wake__key_{number}" for number, column in enumerate(key)}
+        same = [documents.equal((self.entity.name, "wake__asked"), asked.items())]
+        if not self.root.simple_key:  # 1.0 and 1.00 are the same number and not the same key
+            same += [
+                sql.SQL("{}::text = {}::text").format(
+                    sql.Identifier(self.entity.name, name), sql.Identifier("wake__asked", place)
+                )
+                for name, place in asked.items()
+            ]
         query = sql.SQL(
-            "select x.wake__place, {document}::text from rows from (json_to_recordset(%s::json) as ({definitions}))"
-            " with ordinality as x({place}, wake__place) join {root} as {alias} on {same}{joins}"
+            "select wake__asked.wake__place, {document}::text from rows from (json_to_recordset(%s::json) as ({keys}))"
+            " with ordinality as wake__asked({places}, wake__place) join {root} as {alias} on {same}{joins}"
         ).format(
-            document=documents.document(self.entity),
-            definitions=definitions,
-            place=sql.SQL(", ").join(sql.Identifier(column.name) for column in key),
+            document=documents.document(self._shown),
+            keys=sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.Identifier(c.name), documents.type_name(self.root.mirror_type(c)))
+                for c in key
+            ),
+            places=sql.SQL(", ").join(sql.Identifier(place) for place in asked.values()),
             root=self.root.mirror,
             alias=sql.Identifier(self.entity.name),
-            same=documents.equal((self.entity.name, "x"), ((c.name, c.name) for c in key)),
-            joins=documents.joins(self.entity, {label: plan.mirror for label, plan in self.tables.items()}),
+            same=sql.SQL(" and ").join(same),
+            joins=documents.joins(self._shown, {label: plan.mirror for label, plan in self.tables.items()}),
         )
         return rendered(query)
+
+    @cached_property
+    def _shown(self) -> Entity:
+        """The entity without `fields` that no image has: they are said to be missing."""
+        return documents.narrowed(self.entity, {label: self.tables[label].shown_names for label in self.involved})
 
     @cached_property
     def singles(self) -> Singles:

@@ -37,13 +37,15 @@ class Comparison:
         *,
         truncated: bool,
     ) -> list[EntityChange]:
-        """What became of these roots; those that stay as they were, or are too large, are absent.
+        """What became of these roots; those that stay as they were, or cannot be told, are absent.
 
         `truncated` says that the root's table was: the truncate's own event ends what is gone.
         """
         changes: list[EntityChange] = []
         for subject, root in part.items():
             if truncated and subject not in new:
+                continue
+            if not self._is_worked_out(plan, piece, subject, new.get(subject)):
                 continue
             change = self._change(plan, subject, root, old.get(subject), new.get(subject), row_id)
             if change is not None and self._fits(plan, piece, change):
@@ -55,12 +57,12 @@ class Comparison:
     ) -> list[EntityChange]:
         """These documents as they are, told anew: which of them readers have is not known.
 
-        Those that are gone, which was told, and those that are too large are absent.
+        Those that are gone, which was told, and those that cannot be told are absent.
         """
         found = [
             self._event(plan, subject, root, None, documents[subject], lambda _: None, ["before"])
             for subject, root in part.items()
-            if subject in documents
+            if subject in documents and self._is_worked_out(plan, piece, subject, documents[subject])
         ]
         return [change for change in found if self._fits(plan, piece, change)]
 
@@ -83,11 +85,11 @@ class Comparison:
         new: Shown | None,
         row_id: RowId,
     ) -> EntityChange | None:
-        known = not (plan.involved & self._store.untrusted)
+        known = not (plan.involved & self._store.untrusted) and not (old and old.error)
         if known and (old and old.text) == (new and new.text):
             return None
         before = old if known else None
-        too_large = before is not None and new is not None and len(before.text.encode()) > plan.entity.max_size
+        too_large = before is not None and len(before.text.encode()) > plan.entity.max_size
         if too_large:
             before = None
         missing: list[str] = ["before"] if not known or too_large else []
@@ -108,6 +110,8 @@ class Comparison:
         if new is not None:
             missing += [f"after.{each}" for each in (*plan.lost, *new.missing)]
             missing += [f"after.{path(c)}" for c in plan.chains if c[-1].table in self._store.untrusted]
+        elif root.text in self._store.unknown.lost(plan.entity.root):
+            missing.append("after")  # it is there, and cannot be read
         return EntityChange(
             entity=plan.entity.name,
             subject=subject,
@@ -119,6 +123,18 @@ class Comparison:
             untrusted=plan.untrusted,
             singles=plan.singles,
         )
+
+    def _is_worked_out(self, plan: EntityPlan, piece: Piece, subject: str, shown: Shown | None) -> bool:
+        """Whether PostgreSQL gave the document; one that it could not work out becomes a dead letter."""
+        if shown is None or not shown.error:
+            return True
+        detail = (
+            f"{subject} cannot be worked out from its rows ({shown.error}); have `compute`, `where` and `order` of"
+            f" entity `{plan.entity.name}` allow for what they hold"
+        )
+        broken = Piece("broken", piece.offset, reason="document not worked out", detail=detail)
+        causes.letter(self._connection, self._topic, broken, subject=subject)
+        return False
 
     def _fits(self, plan: EntityPlan, piece: Piece, change: EntityChange) -> bool:
         """Whether the document is not too large; one that is becomes a dead letter."""

@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 from confluent_kafka import Consumer, KafkaException
 
-from cdc_consumer import large, measures, mirror_tables, position, start
+from cdc_consumer import large, measures, mirror_tables, position, start, unreadable
 from cdc_consumer.adopted_session import AdoptedSession
 from cdc_consumer.collect import Piece, is_revision
 from cdc_consumer.cycle import Cycle
@@ -273,7 +273,9 @@ def _ledger_errors() -> Generator[None]:
             raise FatalError(f"the ledger refuses us: {error}") from error
         raise TransientError(f"the ledger is away: {str(error).strip()}") from error
     except psycopg.Error as error:
-        raise FatalError(f"the ledger refuses a statement: {str(error).strip()}") from error
+        quotes_values = isinstance(error, unreadable.UNREADABLE)
+        said = unreadable.kind(error) if quotes_values else str(error).strip()
+        raise FatalError(f"the ledger refuses a statement: {said}") from error
     except KafkaException as error:
         raise kafka.convert(error, "reading the change log") from error
     except LookupError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from cdc_consumer.fitting import Unshown, fitted
 from cdc_consumer.render import Message
 from wakestream import kafka
 from wakestream.config.models import Kafka
@@ -26,16 +27,20 @@ class Publisher:
         self._topic = topic
         self._partitions = partitions
         self._producer: Producer = kafka.publisher(settings, f"consume-{topic}", self._on_delivery)
+        self._most = settings.topics.max_message_bytes
         self._failure: KafkaError | None = None
         self.sent = 0
         """Events handed over, whatever became of them; one for all partitions is one."""
+        self.unshown: list[Unshown] = []
+        """Those among them that are too large to be told with what they are about."""
 
     def send(self, messages: Iterable[Message]) -> None:
         """Hand messages over in their order; `wait` says when the broker has them.
 
         Raises `TransientError` when the broker does not keep up within the patience.
         """
-        for message in messages:
+        for whole in messages:
+            message = fitted(whole, self._most, self.unshown.append)
             self.sent += 1
             if message.partition is not None:
                 self._produce(message, message.partition)

@@ -92,7 +92,7 @@ class Retries:
         documents = Asked(plan, self._connection, self._store, part).take()
         changes = self._comparison.present(plan, piece, part, documents)
         told += len(keys)
-        self._note(plan, number, told, count, gone=len(part) - len(documents), large=len(documents) - len(changes))
+        self._note(plan, number, told, count, gone=len(part) - len(documents), untold=len(documents) - len(changes))
         render = partial(self._render.entity, self._render.at(piece))
         return [partial(render, change, "null") for change in changes]
 
@@ -104,8 +104,8 @@ class Retries:
         ).fetchall()
         return [key for (key,) in rows]
 
-    def _note(self, plan: EntityPlan, number: int, told: int, count: int, *, gone: int, large: int) -> None:
-        """How far it is; those that are too large have letters of their own."""
+    def _note(self, plan: EntityPlan, number: int, told: int, count: int, *, gone: int, untold: int) -> None:
+        """How far it is; those that cannot be told have letters of their own."""
         name = plan.entity.name
         if told < count:
             self._connection.execute(
@@ -114,8 +114,8 @@ class Retries:
             )
         elif count == 1 and gone:
             self._end(number, "the document is gone, which was told when its root was deleted")
-        elif count == 1 and large:
-            self._end(number, "the document is too large still: a letter of its own says so")
+        elif count == 1 and untold:
+            self._end(number, "the document cannot be told still: a letter of its own says why")
         else:
             self._end(number, f"told anew: {count} documents of `{name}`" if count > 1 else "the document is told anew")
 

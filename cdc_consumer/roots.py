@@ -6,9 +6,11 @@ changed row is changed itself, so what the store knows now suffices, together wi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,8 +19,12 @@ from cdc_consumer.decode import Change
 from cdc_consumer.entities import Chain, EntityPlan, path
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
+from cdc_consumer.unreadable import UNREADABLE
 from wakestream import events, exact_json
 from wakestream.ledger.connection import Answer, Connection
+
+Placed = tuple[int, Change]
+"""A change, and its place in the piece."""
 
 _keys = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
@@ -78,8 +84,8 @@ def ways(plan: EntityPlan, connection: Connection, store: Store, changes: Sequen
     ]
     own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
     if own:
-        texts = store.keys(plan.root, [c for _, c in own])
-        yield Way("", None, by_subject(plan, ((text, [place]) for (place, _), text in zip(own, texts, strict=True))))
+        texts = _each(connection, store, own, partial(_keys_of, store, plan.root))
+        yield Way("", None, by_subject(plan, ((text, [place]) for place, text in texts)))
     for chain, each in asked:
         yield Way(path(chain), chain[-1].fan_out, by_subject(plan, each.take()))
 
@@ -104,7 +110,7 @@ class _Asked:
         chain: Chain,
         connection: Connection,
         store: Store,
-        changes: list[tuple[int, Change]],
+        changes: list[Placed],
     ) -> None:
         most = chain[-1].fan_out + 1
         self._truncate = next((i for i, c in changes if c.op == "t"), None)
@@ -134,19 +140,47 @@ def _records(
     chain: Chain,
     connection: Connection,
     store: Store,
-    rows: list[tuple[int, Change]],
+    rows: list[Placed],
 ) -> list[tuple[int, str]]:
     """The values by which the changed members are found, before and after the change, with its place."""
     if not rows:
         return []
     if set(chain[-1].references) == set(table.table.key):  # a change of the key is a delete and an insert
-        return [(i, key) for (i, _), key in zip(rows, store.keys(table, [c for _, c in rows]), strict=True)]
+        return _each(connection, store, rows, partial(_keys_of, store, table))
+    changed = [(i, c) for i, c in rows if c.after is not None]
+    return _each(connection, store, rows, partial(_old, connection, table)) + _each(
+        connection, store, changed, partial(_new, connection, table)
+    )
+
+
+def _keys_of(store: Store, table: TablePlan, rows: Sequence[Placed]) -> list[tuple[int, str]]:
+    return [(i, key) for (i, _), key in zip(rows, store.keys(table, [c for _, c in rows]), strict=True)]
+
+
+def _old(connection: Connection, table: TablePlan, rows: Sequence[Placed]) -> list[tuple[int, str]]:
     listed = "[" + ",".join(c.key.decode() for _, c in rows) + "]"
-    old: list[tuple[int, str]] = [
-        (rows[place - 1][0], text) for place, text in connection.ask(table.present, (listed,)).fetchall()
-    ]
-    changed = [(i, c.after) for i, c in rows if c.after is not None]
-    if not changed:
-        return old
-    new = connection.ask(table.show, ("[" + ",".join(after.decode() for _, after in changed) + "]",)).fetchall()
-    return old + [(i, text) for (i, _), (text,) in zip(changed, new, strict=True)]
+    return [(rows[place - 1][0], text) for place, text in connection.ask(table.present, (listed,)).fetchall()]
+
+
+def _new(connection: Connection, table: TablePlan, rows: Sequence[Placed]) -> list[tuple[int, str]]:
+    listed = "[" + ",".join((c.after or b"null").decode() for _, c in rows) + "]"
+    shown = connection.ask(table.show, (listed,)).fetchall()
+    return [(i, text) for (i, _), (text,) in zip(rows, shown, strict=True)]
+
+
+def _each(
+    connection: Connection,
+    store: Store,
+    rows: Sequence[Placed],
+    ask: Callable[[Sequence[Placed]], list[tuple[int, str]]],
+) -> list[tuple[int, str]]:
+    """What PostgreSQL says of these rows; in careful mode without those that it cannot read, which nothing shows."""
+    if not rows:
+        return []
+    if not store.careful:
+        return ask(rows)
+    found: list[tuple[int, str]] = []
+    for row in rows:
+        with contextlib.suppress(*UNREADABLE), connection.transaction():
+            found += ask([row])
+    return found

@@ -6,21 +6,20 @@ every row's image before and after, as if each change had been applied alone.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
-import psycopg
 from psycopg import sql
 
-from cdc_consumer import doubtful, keyless, waves
+from cdc_consumer import doubtful, keyless, unreadable, waves
 from cdc_consumer.decode import Change
 from cdc_consumer.tables import TablePlan
 from cdc_consumer.unknown import WHOLE_ROW, Unknown
+from cdc_consumer.unreadable import UNREADABLE, savepoint
 from cdc_consumer.waves import NO_KEY, Row
 from wakestream.ledger import Connection
+from wakestream.withholding import LOST_ROW
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -43,7 +42,8 @@ class Store:
         """What of the mirrors is not known."""
         self.untrusted: set[str] = set()
         """Tables whose mirror may lack rows or changes."""
-        self._careful = careful  # rows one by one, so that one that cannot be read is found
+        self.careful = careful
+        """Whether rows go one by one, so that one that cannot be read is found."""
 
     def apply(self, changes: Sequence[Change]) -> list[Row]:
         """Apply changes in their order; one result each. Truncates give an empty row."""
@@ -85,7 +85,7 @@ class Store:
 
         None for a wave that needs more than that.
         """
-        if self._careful or not plan.simple_key or not plan.settings.mirror:
+        if self.careful or not plan.simple_key or not plan.settings.mirror:
             return None
         plain = [row for row in wave if row.change.op != "d"]
         images = [row.change.after or b"{}" for row in plain]
@@ -115,7 +115,7 @@ class Store:
             return
         for row, key in zip(wave, self._readable_keys(plan, wave), strict=True):
             row.key = key
-        if self._careful:
+        if self.careful:
             wave = [row for row in wave if row.error is None]
         known = self.unknown.of(plan.label, [row.key for row in wave])
         plain = [row for row in wave if row.change.op != "d"]
@@ -142,15 +142,15 @@ class Store:
         """Rows of a table without a key: their changes tell both images."""
         for row in wave:
             row.key = NO_KEY
-        for part in [[row] for row in wave] if self._careful else [wave]:
+        for part in [[row] for row in wave] if self.careful else [wave]:
             images = keyless.images(plan, part)
             try:
-                with _savepoint(self._connection, self._careful):
+                with savepoint(self._connection, wanted=self.careful):
                     found = self._connection.ask(plan.show, (_array(images.texts),)).fetchall()
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
-                if not self._careful:
+            except UNREADABLE as error:
+                if not self.careful:
                     raise
-                part[0].error, part[0].before_known = _reason(plan, error), part[0].change.op == "c"
+                part[0].error, part[0].before_known = unreadable.reason(plan, error), part[0].change.op == "c"
                 part[0].missing_after = frozenset({WHOLE_ROW})
                 continue
             images.tell([text for (text,) in found])
@@ -162,7 +162,7 @@ class Store:
 
     def _readable_keys(self, plan: TablePlan, wave: list[Row]) -> list[str]:
         """Their keys; of a row whose key PostgreSQL cannot read nothing is applied."""
-        if not self._careful:
+        if not self.careful:
             return self.keys(plan, [row.change for row in wave])
         keys: list[str] = []
         for row in wave:
@@ -170,9 +170,9 @@ class Store:
                 with self._connection.transaction():
                     self._connection.ask(plan.key_texts, (_array([row.change.key]),)).fetchall()
                     found = self.keys(plan, [row.change])
-            except psycopg.DataError as error:
+            except UNREADABLE as error:
                 found = [_canonical(row.change.key)]
-                row.error, row.before_known = _reason(plan, error), False
+                row.error, row.before_known = unreadable.reason(plan, error), False
                 row.missing_after = frozenset({WHOLE_ROW})
             keys += found
         return keys
@@ -189,14 +189,14 @@ class Store:
 
     def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
         """Each row's key and, unless the mirror surely holds the row as it is, its image with masks applied."""
-        if not self._careful:
+        if not self.careful:
             return self._compare(plan, changes)
         found: list[tuple[str, bytes | None]] = []
         for change in changes:
             try:
                 with self._connection.transaction():
                     found += self._compare(plan, [change])
-            except (psycopg.DataError, psycopg.IntegrityError):
+            except UNREADABLE:
                 # Looked at again when it is applied; what cannot be read cannot be masked either, so that is left out.
                 hidden = {name: None for name in plan.settings.mask}
                 fields = _fields.decode(change.after or b"{}")
@@ -220,16 +220,16 @@ class Store:
     def _upsert(self, plan: TablePlan, wave: list[Row]) -> None:
         if not wave:
             return
-        for part in [[row] for row in wave] if self._careful else [wave]:
+        for part in [[row] for row in wave] if self.careful else [wave]:
             listed = _array([row.change.after or b"null" for row in part])
             try:
-                with _savepoint(self._connection, self._careful):
+                with savepoint(self._connection, wanted=self.careful):
                     query = plan.upsert if plan.settings.mirror else plan.show
                     found = self._connection.ask(query, (listed,)).fetchall()
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
-                if not self._careful:
+            except UNREADABLE as error:
+                if not self.careful:
                     raise
-                self._lose(part[0], _reason(plan, error))
+                self._lose(part[0], unreadable.reason(plan, error))
                 continue
             if plan.settings.mirror:
                 for row, (before, after) in zip(part, found, strict=True):
@@ -256,7 +256,7 @@ class Store:
         if row.plan.settings.mirror:
             self._delete(row.plan, [row])
         row.missing_after = frozenset({WHOLE_ROW})
-        self.unknown.remember(row.plan.label, row.key, row.missing_after)
+        self.unknown.remember(row.plan.label, row.key, {WHOLE_ROW, LOST_ROW})
 
     def _apply_doubtful(self, row: Row, known: Mapping[str, frozenset[str]]) -> None:
         """One image that does not tell all: what is unchanged comes from the store, what is lost is remembered."""
@@ -302,12 +302,12 @@ class Store:
         )
         parameters.append(_array([found.image]))
         try:
-            with _savepoint(self._connection, self._careful):
+            with savepoint(self._connection, wanted=self.careful):
                 images = self._connection.execute(query, parameters, prepare=False).fetchone()
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            if not self._careful:
+        except UNREADABLE as error:
+            if not self.careful:
                 raise
-            self._lose(row, _reason(plan, error))
+            self._lose(row, unreadable.reason(plan, error))
             return row.before, None
         return (images[0], images[1]) if images else (None, None)
 
@@ -344,13 +344,6 @@ class Store:
                 self.unknown.remember(row.plan.label, row.key, row.missing_after)
 
 
-def _reason(plan: TablePlan, error: psycopg.Error) -> str:
-    """Why a row cannot be read. PostgreSQL's words quote the value, which may be one that is masked."""
-    if plan.settings.mask:
-        return f"a value that PostgreSQL does not read ({type(error).__name__}, {error.sqlstate})"
-    return str(error).splitlines()[0]
-
-
 def _finish(asked: list[Callable[[], None]]) -> None:
     """Take the answers in the order of the questions."""
     for finish in asked:
@@ -365,8 +358,3 @@ def _array(texts: Iterable[bytes]) -> str:
 def _canonical(key: bytes) -> str:
     """A key's text with escapes as PostgreSQL and we write them, which are not Debezium's."""
     return (msgspec.json.encode(msgspec.json.decode(key)) if b"\\" in key else key).decode()
-
-
-def _savepoint(connection: Connection, wanted: bool) -> contextlib.AbstractContextManager[Any]:
-    """A savepoint, or nothing when rows are not applied one by one."""
-    return connection.transaction() if wanted else contextlib.nullcontext()

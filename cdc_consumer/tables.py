@@ -53,11 +53,7 @@ class TablePlan:
     @cached_property
     def shown(self) -> tuple[Column, ...]:
         """The columns of the images: neither excluded nor always lost."""
-        return tuple(
-            column
-            for column in self.table.columns
-            if column.name not in self.settings.hidden and not self._is_lost(column)
-        )
+        return mirroring.shown(self.table, self.settings)
 
     @cached_property
     def shown_names(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from cdc_consumer.tables import TablePlan
 from wakestream.ledger import Connection
+from wakestream.withholding import LOST_ROW
 
 WHOLE_ROW = "*"
 """Stands for a row of which nothing is known."""
@@ -21,13 +22,20 @@ class Unknown:
         self._connection = connection
         self._source = source
         rows = connection.execute(
-            'select distinct "table" from wake.missing_value where source = %s', (source,)
+            'select "table", array_agg(subject) filter (where %s = any(columns)) from wake.missing_value'
+            ' where source = %s group by "table"',
+            (LOST_ROW, source),
         ).fetchall()
-        self._tables = {row[0] for row in rows}
+        self._tables = {label for label, _ in rows}
+        self._lost: dict[str, set[str]] = {label: set(keys or ()) for label, keys in rows}
 
     def any(self, label: str) -> bool:
         """Whether any stored value of this table may be unknown."""
         return label in self._tables
+
+    def lost(self, label: str) -> Collection[str]:
+        """The keys of rows that the source has and the mirror lacks."""
+        return self._lost.get(label, ())
 
     def of(self, label: str, keys: Sequence[str]) -> dict[str, frozenset[str]]:
         """Which stored columns of these rows are not known, by key; rows without such columns are absent."""
@@ -45,6 +53,10 @@ class Unknown:
             self.forget(label, [key])
             return
         self._tables.add(label)
+        if LOST_ROW in columns:
+            self._lost.setdefault(label, set()).add(key)
+        elif label in self._lost:
+            self._lost[label].discard(key)
         self._connection.ask(
             'insert into wake.missing_value (source, "table", subject, columns) values (%s, %s, %s, %s)'
             ' on conflict (source, "table", subject) do update set columns = excluded.columns',
@@ -53,6 +65,8 @@ class Unknown:
 
     def forget(self, label: str, keys: Sequence[str]) -> None:
         """All of these rows is known."""
+        if label in self._lost:
+            self._lost[label].difference_update(keys)
         self._connection.ask(
             'delete from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
             (self._source, label, list(keys)),
@@ -60,6 +74,7 @@ class Unknown:
 
     def forget_table(self, label: str) -> None:
         """The table is empty."""
+        self._lost.pop(label, None)
         self._connection.ask('delete from wake.missing_value where source = %s and "table" = %s', (self._source, label))
 
     def doubt(self, plan: TablePlan, keys: Sequence[str]) -> None:

@@ -31,25 +31,25 @@ class WaitingDocuments:
             self._connection.execute("drop table if exists pg_temp.wake_before")
             self._connection.execute(
                 "create temp table wake_before"
-                " (entity text, subject text, document text, missing text[], primary key (entity, subject))"
+                " (entity text, subject text, document text, missing text[], error text, primary key (entity, subject))"
                 " on commit drop"
             )
             self._used = True
         rows = [
-            {"subject": subject, "document": shown.text, "missing": list(shown.missing)}
+            {"subject": subject, "document": shown.text, "missing": list(shown.missing), "error": shown.error}
             for subject, shown in documents.items()
         ]
         self._connection.execute(
             "insert into pg_temp.wake_before select %s, x.subject, x.document,"
-            " array(select json_array_elements_text(x.missing))"
-            " from json_to_recordset(%s::json) as x(subject text, document text, missing json)",
+            " array(select json_array_elements_text(x.missing)), x.error"
+            " from json_to_recordset(%s::json) as x(subject text, document text, missing json, error text)",
             (entity, msgspec.json.encode(rows).decode()),
         )
 
     def take(self, entity: str, subjects: list[str]) -> Documents:
         """Documents that were put aside."""
         rows = self._connection.execute(
-            "select subject, document, missing from pg_temp.wake_before where entity = %s and subject = any(%s)",
+            "select subject, document, missing, error from pg_temp.wake_before where entity = %s and subject = any(%s)",
             (entity, subjects),
         ).fetchall()
-        return {subject: Shown(document, tuple(missing)) for subject, document, missing in rows}
+        return {subject: Shown(document, tuple(missing), error) for subject, document, missing, error in rows}

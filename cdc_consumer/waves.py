@@ -72,21 +72,44 @@ def _continues_moved(row: Row) -> bool:
 
 def of(segment: list[Row]) -> Iterator[tuple[TablePlan, list[Row]]]:
     """For each table its waves, in order; in a wave every key stands once. What has no key goes in one."""
-    first = segment[0].change.table
-    keys = {row.change.key for row in segment if row.change.table == first}
-    if len(keys) == len(segment):  # one table, and no key twice
-        yield segment[0].plan, segment
+    plan = segment[0].plan
+    keys = {row.change.key for row in segment if row.change.table == plan.label}
+    if len(keys) == len(segment) and plan.simple_key:  # one table, and no key twice
+        yield plan, segment
         return
-    counts: dict[tuple[str, bytes], int] = {}
-    waves: dict[str, list[list[Row]]] = {}
+    of_tables: dict[str, list[Row]] = {}
     for row in segment:
-        place = (row.change.table, row.change.key)
-        number = 0 if row.plan.keyless else counts.get(place, 0)
-        counts[place] = number + 1
-        of_table = waves.setdefault(row.change.table, [])
-        if number == len(of_table):
-            of_table.append([])
-        of_table[number].append(row)
-    for of_table in waves.values():
-        for wave in of_table:
-            yield wave[0].plan, wave
+        of_tables.setdefault(row.change.table, []).append(row)
+    for rows in of_tables.values():
+        plan = rows[0].plan
+        for wave in [rows] if plan.keyless else _by_turns(rows) if plan.simple_key else _stretches(rows):
+            yield plan, wave
+
+
+def _by_turns(rows: list[Row]) -> list[list[Row]]:
+    """The first change of every key, then the second of those that have one, and so on."""
+    counts: dict[bytes, int] = {}
+    waves: list[list[Row]] = []
+    for row in rows:
+        number = counts.get(row.change.key, 0)
+        counts[row.change.key] = number + 1
+        if number == len(waves):
+            waves.append([])
+        waves[number].append(row)
+    return waves
+
+
+def _stretches(rows: list[Row]) -> list[list[Row]]:
+    """Where one key may be spelt in several ways, as 1.0 and 1.00: deletes do not leave their place among the others.
+
+    Others that are one key in two spellings cannot stand side by side without a delete between them.
+    """
+    waves: list[list[Row]] = []
+    seen = set[bytes]()
+    for row in rows:
+        if not waves or row.change.key in seen or (row.change.op == "d") != (waves[-1][-1].change.op == "d"):
+            waves.append([])
+            seen.clear()
+        waves[-1].append(row)
+        seen.add(row.change.key)
+    return waves

@@ -114,7 +114,7 @@ class _Counting:
         return _taken(_session(source.reader), query)
 
     def _of_entity(self, source: Attached, name: str) -> Rows | None:
-        entity = source.capture.entities[name]
+        entity = documents.mirrored(source.capture.entities[name], source.catalogue, source.capture.tables)
         labels = sorted(entity.tables)
         if not self._is_mirrored(source, labels):
             return None

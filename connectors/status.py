@@ -221,7 +221,8 @@ def _ledger_checks(found: InLedger, lag: int | None, behind: float | None) -> It
     )
     yield from _guard_checks(found)
     yield from _schema_checks(found)
-    yield "gaps", not found.gaps, "; ".join(found.gaps) or "none open"
+    again = "; `wake repair` has their tables read again"
+    yield "gaps", not found.gaps, "; ".join(found.gaps) + again if found.gaps else "none open"
     letters = ", ".join(f"{number} {kind}" for kind, number in found.dead_letters.items())
     yield "dead letters", not found.dead_letters, letters or "none open"
 

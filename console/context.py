@@ -148,10 +148,14 @@ class ContextStore:
             self.connection.execute("set transaction isolation level repeatable read")
             text, _ = self.find(plan.root, values)
             roots = {name: Touched(text)}
-            store = Store(self.connection, self.source, self.plan.tables)
+            store = Store(self.connection, self.source, self.plan.tables, careful=True)
             found = entity_documents.Asked(plan, self.connection, store, roots).take().get(name)
             states = {label: self.state(label) for label in sorted(plan.involved)}
             position = self.position()
+        if found is not None and found.error:
+            raise RefusedError(
+                f"{name}/{key.removeprefix(f'{name}/')} cannot be worked out from its rows: {found.error}"
+            )
         return views.StoredEntity(
             entity=name,
             source=self.source,

@@ -98,10 +98,12 @@ class _Consumers:
 
     def way(self) -> Way:
         letter = self._letter
-        if letter.kind == "document too large":
+        if letter.kind in ("document too large", "document not worked out"):
             return self._document()
         if letter.kind == "fan-out too large":
             return self._documents()
+        if letter.kind == "event too large":
+            return self._image()
         if letter.kind == "unreadable value":
             return self._values()
         if letter.kind == "unknown table":
@@ -116,6 +118,13 @@ class _Consumers:
         if row is None:
             return _nothing_left(f"{self._letter.subject} is gone, which was told when its root was deleted")
         return self._told(plan, [key], f"{self._letter.subject} is told as it is now")
+
+    def _image(self) -> Way:
+        """A document is told as it is now; of a row the next change is."""
+        name = self._letter.subject.partition("/")[0]
+        if any(plan.entity.name == name for plan in self._store.plan.entities):
+            return self._document()
+        return _nothing_left(f"the store has {self._letter.subject} whole, and readers are told its next change")
 
     def _documents(self) -> Way:
         """Those that show a row which the transaction changed; all, where that cannot be known."""

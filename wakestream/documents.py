@@ -6,11 +6,14 @@ to it, as in `flight__aircraft`. A list is one row with one column, `rows`, unde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+import msgspec
 from psycopg import sql
 
-from wakestream.capture import Entity, Member
+from wakestream import mirroring
+from wakestream.capture import CapturedTable, Entity, Member
+from wakestream.catalogue import Catalogue
 
 
 def type_name(text: str) -> sql.SQL:
@@ -26,6 +29,36 @@ def operators_sql(text: str) -> sql.SQL:
 def alias(chain: Sequence[Member]) -> str:
     """Under which name SQL knows the last of these members, each of which stands inside the one before it."""
     return "__".join(member.name for member in chain)
+
+
+def mirrored(entity: Entity, catalogue: Catalogue, captured: Mapping[str, CapturedTable]) -> Entity:
+    """The entity as mirrors can show it: without `fields` that none of them has."""
+    columns = {
+        label: {column.name for column in mirroring.shown(catalogue.tables[label], captured[label])}
+        for label in entity.tables
+    }
+    return narrowed(entity, columns)
+
+
+def narrowed(entity: Entity, columns: Mapping[str, Collection[str]]) -> Entity:
+    """The entity with `fields` of these columns only, by table."""
+    return msgspec.structs.replace(
+        entity,
+        fields=_those(entity.fields, columns[entity.root]),
+        members=tuple(_narrowed(member, columns) for member in entity.members),
+    )
+
+
+def _narrowed(member: Member, columns: Mapping[str, Collection[str]]) -> Member:
+    return msgspec.structs.replace(
+        member,
+        fields=_those(member.fields, columns[member.table]),
+        members=tuple(_narrowed(each, columns) for each in member.members),
+    )
+
+
+def _those(fields: tuple[str, ...] | None, columns: Collection[str]) -> tuple[str, ...] | None:
+    return None if fields is None else tuple(name for name in fields if name in columns)
 
 
 def document(entity: Entity) -> sql.Composed:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-from wakestream.catalogue import Column
+from wakestream.capture import CapturedTable
+from wakestream.catalogue import Column, Table
 
 # Types that come as PostgreSQL's input functions read them, or nearly so, through Debezium 3.7 with string numerics
 # and ISO times.
@@ -70,6 +71,12 @@ def is_lost(column: Column) -> bool:
     if column.base == "composite":
         return not all(_is_told(field) for field in column.fields)
     return column.base not in _WHOLE or _NEGATIVE_SCALE.match(column.type) is not None
+
+
+def shown(table: Table, settings: CapturedTable) -> tuple[Column, ...]:
+    """The columns of a table's images: neither excluded nor always lost."""
+    absent = settings.hidden.union(settings.lost)
+    return tuple(column for column in table.columns if column.name not in absent and not is_lost(column))
 
 
 def null_for_toast(column: Column) -> bool:

@@ -207,17 +207,29 @@ class _Resolver:
     def _may_use(
         self, path: KeyPath, parent: Table, table: Table, columns: tuple[str, ...], references: tuple[str, ...]
     ) -> bool:
-        """Whether the columns by which the member is found are neither excluded nor masked."""
+        """Whether the columns by which the member is found are neither excluded nor masked, and compare as here."""
         own = first_withheld(self.tables[parent.label], columns)
         other = first_withheld(self.tables[table.label], references)
         if not (own or other):
-            return True
+            return self._compare_alike(path, parent, columns) and self._compare_alike(path, table, references)
         owner, column = (parent, own) if own else (table, other)
         if column not in owner.key:  # That a key's column is withheld has been noted.
             self.problems.add(
                 path, f"the member is found by {owner.label}.{column}, which is excluded or masked; remove that"
             )
         return False
+
+    def _compare_alike(self, path: KeyPath, table: Table, names: tuple[str, ...]) -> bool:
+        for name in names:
+            column = table.column(name)
+            if column is not None and column.base == "citext":
+                self.problems.add(
+                    path,
+                    f"the member is found by {table.label}.{name}, which is citext: the store keeps it as text, where"
+                    " `a` and `A` differ; write `many: true` with `where: lower(…) = lower(…)` and `limit: 1`",
+                )
+                return False
+        return True
 
     def _foreign_key(self, path: KeyPath, include: Include, of: Table, to: Table, name: str) -> ForeignKey | None:
         """The foreign key of one table to another that the member follows."""
@@ -267,7 +279,7 @@ def _with_sql(
     problems: Problems,
 ) -> Entity | None:
     """The entity with its SQL tried and the types of its computed fields, or None with problems noted."""
-    trial = resolving_sql.Trial(entity, catalogue, tables, connection, problems)
+    trial = resolving_sql.Trial.of(entity, catalogue, tables, connection, problems)
     includes = config.entities[entity.name].include
     good = [trial.check_member(chain, matched=bool(_include(includes, chain).match)) for chain in entity.chains()]
     if not all(good):

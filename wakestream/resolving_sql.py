@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import psycopg
 from psycopg import sql
 
-from wakestream import documents, program_sql
+from wakestream import documents, program_sql, resolving_text
 from wakestream.capture import CapturedTable, Computed, Entity, Member
-from wakestream.catalogue import Catalogue, Column
+from wakestream.catalogue import Catalogue, Column, Table
 from wakestream.config.document import KeyPath
 from wakestream.config.loading import nearest
 from wakestream.mirroring import is_lost, ledger_type
@@ -43,6 +43,9 @@ _WORD = re.compile(
     r"""(?P<before>[.:]\s*)? (?: "(?P<quoted>(?:[^"]|"")*)" | (?P<plain>[A-Za-z_][\w$]*) ) (?P<call>\s*\()?""",
     re.VERBOSE,
 )
+# Texts that are another time whenever they are read as one.
+_SPECIAL_TIME = re.compile(r"'\s*(?:now|today|tomorrow|yesterday)\s*'", re.IGNORECASE)
+_NO_TIME = "'no time'"
 _MISSING_COLUMN = re.compile(r'column "?(?:[^".]+"?\."?)?([^".]+)"? does not exist')
 
 
@@ -56,12 +59,27 @@ class Trial:
     connection: psycopg.Connection[Any]
     problems: Problems
 
+    @classmethod
+    def of(
+        cls,
+        entity: Entity,
+        catalogue: Catalogue,
+        tables: Mapping[str, CapturedTable],
+        connection: psycopg.Connection[Any],
+        problems: Problems,
+    ) -> Trial:
+        """The trial of an entity, whose `fields` may show what its SQL may not use."""
+        usable = {label: _usable(tables[label], catalogue.tables[label]) for label in entity.tables}
+        names = {label: [column.name for column in columns] for label, columns in usable.items()}
+        return cls(documents.narrowed(entity, names), catalogue, tables, connection, problems)
+
     def check_member(self, chain: tuple[Member, ...], *, matched: bool) -> bool:
         """Whether its `where`, `order` and, if it has one, `match` work; each problem is noted with its place."""
         path: KeyPath = ("entities", self.entity.name)
         for each in chain:
             path = (*path, "include", each.name)
         member = chain[-1]
+        named = self._named(chain)
         bare = msgspec.structs.replace(member, where=None, order=None)
         without_order = msgspec.structs.replace(member, order=None)
         if matched and not self._runs((*path, "match"), "", (*chain[:-1], bare)):
@@ -69,14 +87,17 @@ class Trial:
         parts = [("where", member.where or "", without_order), ("order", member.order or "", member)]
         for part, text, tried in parts:
             where = (*path, part)
-            if text and not (self._repeatable(where, text) and self._runs(where, text, (*chain[:-1], tried))):
+            if not text:
+                continue
+            alike = self._compares_alike(where, text, named, order=part == "order")
+            if not (alike and self._repeatable(where, text) and self._runs(where, text, (*chain[:-1], tried))):
                 return False
         return True
 
     def type_of(self, name: str, text: str) -> str | None:
         """The type of a computed field, or None with its problem noted."""
         path: KeyPath = ("entities", self.entity.name, "compute", name)
-        if not self._repeatable(path, text):
+        if not (self._compares_alike(path, text, self._named(())) and self._repeatable(path, text)):
             return None
         entity = msgspec.structs.replace(self.entity, computed=(Computed(name, text, ""),))
         whole = self._try(path, text, sql.SQL("select {} from {}").format(documents.document(entity), self._from()))
@@ -98,12 +119,59 @@ class Trial:
             with self.connection.transaction(), self.connection.cursor() as cursor:
                 cursor.execute(full, ())  # With parameters, so that a doubled `%` is one again.
                 oid = cursor.description[0].type_code if cursor.description else 0
-                return _type_name(cursor, oid)
+                type_ = _type_name(cursor, oid)
+                return (
+                    type_
+                    if self._speaks_of_the_document(path, cursor, full) and self._is_timeless(path, text, full)
+                    else None
+                )
         except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
             sent = full.as_string(self.connection).replace("%%", "%")
             line, column = _place(text, sent, error)
             self.problems.add_in(path, line, column, self._explain(error))
             return None
+
+    def _speaks_of_the_document(self, path: KeyPath, cursor: psycopg.Cursor[Any], full: sql.Composed) -> bool:
+        """Whether it reads no relation but the document's; notes one that it does read."""
+        row = cursor.execute(sql.SQL("explain (verbose, format json) {}").format(full), ()).fetchone()
+        foreign = next(_read(row[0] if row else None, self._volatile), None)
+        if foreign is not None:
+            self.problems.add(
+                path, f"it reads {foreign}, whose changes nobody follows here; use the document's rows only"
+            )
+        return foreign is None
+
+    def _is_timeless(self, path: KeyPath, text: str, full: sql.Composed) -> bool:
+        """Whether no text in it is read as the time that it is; notes one that is."""
+        found = _SPECIAL_TIME.search(text)
+        if found is None:
+            return True
+        try:
+            with self.connection.transaction():
+                probe = _SPECIAL_TIME.sub(_NO_TIME, full.as_string(self.connection))
+                self.connection.execute(documents.type_name(probe), ())
+        except psycopg.errors.InvalidDatetimeFormat:
+            line, column = program_sql.place_in(text, found.start())
+            self.problems.add_in(path, line, column, f"{found[0]} is another time whenever it is read; use a column")
+            return False
+        return True
+
+    def _named(self, chain: tuple[Member, ...]) -> dict[str, Column]:
+        """Columns by the names under which SQL at this place speaks of them."""
+        own = chain[-1].table if chain else self.entity.root
+        named = {column.name: column for column in self.catalogue.tables[own].columns}
+        aliases = {self.entity.name: self.entity.root}
+        aliases |= {documents.alias(each): each[-1].table for each in self.entity.chains()}
+        for alias, label in aliases.items():
+            named |= {f"{alias}.{column.name}": column for column in self.catalogue.tables[label].columns}
+        return named
+
+    def _compares_alike(self, path: KeyPath, text: str, named: Mapping[str, Column], *, order: bool = False) -> bool:
+        """Whether it compares nothing that the store keeps as another type; notes what it does."""
+        found = next(resolving_text.comparisons(_blank(text), named, order=order), None)
+        if found is not None:
+            self.problems.add_in(path, *program_sql.place_in(text, found[1]), found[0])
+        return found is None
 
     def _explain(self, error: psycopg.Error) -> str:
         message = error.diag.message_primary or str(error)
@@ -113,7 +181,11 @@ class Trial:
                 kinds = self._unusable(table)
                 if column[1] in kinds:
                     return f"`{column[1]}` of {table} {kinds[column[1]]}, so the entity cannot use it; write it without"
-            names = [each.name for table in self._involved for each in self._usable(table)]
+            names = [
+                each.name
+                for table in self._involved
+                for each in _usable(self.tables[table], self.catalogue.tables[table])
+            ]
             return f"{message}{nearest(column[1], names)}"
         hint = error.diag.message_hint
         return f"{message}; {hint[0].lower()}{hint[1:]}" if hint else f"{message}; correct the SQL"
@@ -127,10 +199,6 @@ class Trial:
             **dict.fromkeys(settings.exclude, "is excluded"),
         }
 
-    def _usable(self, label: str) -> list[Column]:
-        hidden = withheld(self.tables[label])
-        return [c for c in self.catalogue.tables[label].columns if c.name not in hidden and not is_lost(c)]
-
     @property
     def _involved(self) -> list[str]:
         return sorted(self.entity.tables)
@@ -143,11 +211,11 @@ class Trial:
     def _empty_tables(self) -> sql.Composed:
         """Each table as a query without rows, in the types that its mirror has."""
         return sql.SQL(", ").join(
-            sql.SQL("{} as (select {} where false)").format(
+            sql.SQL("{} as materialized (select {} where false)").format(
                 name,
                 sql.SQL(", ").join(
                     sql.SQL("null::{} as {}").format(documents.type_name(ledger_type(c)), sql.Identifier(c.name))
-                    for c in self._usable(label)
+                    for c in _usable(self.tables[label], self.catalogue.tables[label])
                 ),
             )
             for label, name in self._names.items()
@@ -175,6 +243,12 @@ class Trial:
         return row is not None and bool(row[0])
 
 
+def _usable(settings: CapturedTable, table: Table) -> list[Column]:
+    """The columns that SQL may be about."""
+    hidden = withheld(settings)
+    return [column for column in table.columns if column.name not in hidden and not is_lost(column)]
+
+
 def _only(members: Iterable[Member], chain: tuple[Member, ...]) -> Iterator[Member]:
     """The single members, of which SQL may speak everywhere, and those of the chain, as they stand there."""
     for member in members:
@@ -186,15 +260,50 @@ def _only(members: Iterable[Member], chain: tuple[Member, ...]) -> Iterator[Memb
 
 def _fickle(text: str, volatile: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
     """What in the SQL depends on more than its input, with its offset."""
-    blank = _SKIPPED.sub(lambda match: " " * len(match[0]), text)
+    blank = _blank(text)
     for match in _WORD.finditer(blank):
         name = match["quoted"] if match["plain"] is None else match["plain"].lower()
         offset = match.start("quoted" if match["plain"] is None else "plain")
-        if match["call"]:
-            if (match["quoted"] is not None or name not in _NO_FUNCTIONS) and volatile(name):
+        if match["call"] and match["plain"] is not None and name in _KEYWORDS:
+            yield name, offset
+        elif match["call"]:
+            to_now = name == "age" and not _has_comma(blank, match.end())
+            if to_now or ((match["quoted"] is not None or name not in _NO_FUNCTIONS) and volatile(name)):
                 yield f"{name}()", offset
         elif match["plain"] is not None and not match["before"] and name in _KEYWORDS:
             yield name, offset
+
+
+def _blank(text: str) -> str:
+    """SQL with blanks in the place of its literals and comments."""
+    return _SKIPPED.sub(lambda match: " " * len(match[0]), text)
+
+
+def _has_comma(blank: str, start: int) -> bool:
+    """Whether the call whose parenthesis opens before this offset has more than one argument."""
+    depth = 0
+    for character in blank[start:]:
+        if character in ")]" and not depth:
+            return False
+        depth += (character in "([") - (character in ")]")
+        if character == "," and not depth:
+            return True
+    return False
+
+
+def _read(plan: Any, volatile: Callable[[str], bool]) -> Iterator[str]:
+    """What a plan, as JSON shows it, reads but for common table expressions: relations, and what views call."""
+    if isinstance(plan, list):
+        for each in cast("list[Any]", plan):
+            yield from _read(each, volatile)
+    elif isinstance(plan, dict):
+        node = cast("dict[str, Any]", plan)
+        if "Relation Name" in node:
+            yield f"{node.get('Schema', 'pg_catalog')}.{node['Relation Name']}"
+        elif "Function Name" in node and volatile(str(node["Function Name"])):
+            yield f"{node['Function Name']}()"
+        for each in node.values():
+            yield from _read(each, volatile)
 
 
 def _type_name(cursor: psycopg.Cursor[Any], oid: int) -> str:

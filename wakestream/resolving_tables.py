@@ -75,6 +75,8 @@ def refusal(table: Table) -> str | None:
             f"{label} has a dot or a comma in its name or its schema's, at which Debezium cuts names apart;"
             " rename it, or remove it here"
         )
+    if "%" in table.schema + table.name:
+        return f"{label} has a `%` in its name or its schema's, which our statements cannot hold; rename it"
     if table.kind == "unlogged":
         return f"{label} is unlogged, so its changes are not in the WAL; `alter table {label} set logged`, or remove it"
     if table.kind not in CAPTURABLE:
@@ -127,6 +129,12 @@ def _keyless_problems(table: Table, settings: CapturedTable, *, adopts: bool) ->
 
 def _column_problems(table: Table, settings: CapturedTable) -> Iterator[tuple[KeyPath, str]]:
     names = [column.name for column in table.columns]
+    for name in names:
+        if "%" in name and name not in settings.exclude:
+            yield (
+                (),
+                f"{table.label} has a column `{name}`, and our statements cannot hold a `%`; `exclude` or rename it",
+            )
     parts = (
         ("exclude", settings.exclude),
         ("include", settings.include),

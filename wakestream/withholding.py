@@ -11,6 +11,9 @@ from wakestream.capture import Member
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
+LOST_ROW = "**"
+"""Stands among a row's unknown columns for: it is in the source and not in the mirror, since it cannot be read."""
+
 Unknown = Callable[[str, Mapping[str, msgspec.Raw]], Collection[str]]
 """The columns of a row that are not known, given its table and all that is shown of it."""
 

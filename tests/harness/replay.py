@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from cdc_consumer import mirror_tables, position, process
+from cdc_consumer import fitting, mirror_tables, position, process
 from cdc_consumer.collect import Collector, Piece
 from cdc_consumer.cycle import Cycle
 from cdc_consumer.plan import Plan
@@ -33,13 +33,15 @@ Record = tuple[int, bytes | None, bytes | None]
 class Recorder(Publisher):
     """Takes messages where Kafka would; `refuse` makes the next cycle fail before it is committed."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 2**24) -> None:
         self.messages: list[Message] = []
+        self.unshown: list[fitting.Unshown] = []
+        self._most = most
         self.refuse = False
         self.sent = 0
 
     def send(self, messages: Iterable[Message]) -> None:
-        self.messages += messages
+        self.messages += [fitting.fitted(each, self._most, self.unshown.append) for each in messages]
         self.sent = len(self.messages)
 
     def wait(self) -> None:
@@ -78,9 +80,14 @@ class Recording:
         """Its first records."""
         return dataclasses.replace(self, records=self.records[:count])
 
-    def replay(self, url: str, rng: random.Random, *, largest: int, crashes: float = 0.0) -> ContextLog:
-        """Apply it in batches of random size up to `largest` records; a part of the cycles fails and is repeated."""
-        recorder = Recorder()
+    def replay(
+        self, url: str, rng: random.Random, *, largest: int, crashes: float = 0.0, most: int = 2**24
+    ) -> ContextLog:
+        """Apply it in batches of random size up to `largest` records; a part of the cycles fails and is repeated.
+
+        No message has more bytes than `most`.
+        """
+        recorder = Recorder(most)
         with _prepared(url, self) as (connection, plan):
             at = 0
             collector = Collector(keyless=self._keyless)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,17 +131,24 @@ def verify(source: AttachedSource, tmp_path: Path) -> None:
     """`wake context verify` finds nothing; and exactly the row that was altered on purpose."""
     file = tmp_path / "wake.yaml"
     file.write_text(json.dumps(source.raw_config))
-    assert ask(file, source.name).returncode == 0
+    clean = ask(file, source.name)
+    assert (clean.returncode, differing(clean)) == (0, []), clean.stderr
     with source.ledger() as ledger:
-        ledger.execute(
-            f"update {source.name}__public.booking set note = note || '?' where id ="
-            f" (select min(id) from {source.name}__public.booking)".encode()
-        )
+        row = ledger.execute(
+            f"update {source.name}__public.booking set note = coalesce(note, '') || '?' where id ="
+            f" (select min(id) from {source.name}__public.booking) returning id".encode()
+        ).fetchone()
     found = ask(file, source.name)
-    assert found.returncode == 1
-    assert found.stdout.count("public.booking") >= 1
+    assert row is not None
+    assert (found.returncode, differing(found)) == (1, [("public.booking", {"id": row[0]})])
 
 
 def ask(file: Path, source: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.main", "-c", str(file), "context", "verify", source]
+    command = [sys.executable, "-m", "cli.main", "-c", str(file), "context", "verify", source, "--json"]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+
+
+def differing(found: subprocess.CompletedProcess[str]) -> list[tuple[str, Any]]:
+    """Table and key of every row that differs."""
+    tables = [json.loads(line) for line in found.stdout.splitlines()]
+    return [(each["table"], row["key"]) for each in tables for row in each["differing"]]

@@ -53,6 +53,7 @@ def consumed(
     largest: int = 10**6,
     crashes: float = 0.0,
     fill: bool = True,
+    most: int = 2**24,
 ) -> tuple[ContextLog, list[tuple[str, str]]]:
     """The context of this log, and kinds and subjects of its dead letters.
 
@@ -62,7 +63,7 @@ def consumed(
     records = [(offset, key, whole(compiled, value)) for offset, key, value in log.records] if fill else log.records
     recording = Recording(SOURCE, revision.catalogue, revision.capture, KEY, 3, records)
     with new_ledger() as url:
-        context = recording.replay(url, random.Random(seed), largest=largest, crashes=crashes)
+        context = recording.replay(url, random.Random(seed), largest=largest, crashes=crashes, most=most)
         with psycopg.connect(url) as connection:
             query = 'select kind, subject from wake.dead_letter order by "offset", kind, subject'
             letters = connection.execute(query).fetchall()

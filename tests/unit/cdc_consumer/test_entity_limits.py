@@ -97,3 +97,13 @@ def test_a_document_that_is_too_large_is_a_dead_letter_and_no_event(new_ledger: 
     assert back.data["after"]["note"] == "short"
     assert (last.data["before"]["note"], last.data["changed"], last.data["missing"]) == ("short", ["note"], [])
     assert len(context.of_type("row.updated")) == 3
+
+
+def test_a_document_that_was_too_large_is_deleted_without_it(new_ledger: NewLedger) -> None:
+    compiled = plan(FLIGHT, CUSTOMER, BOOKING, entities={"booking": limited(max_size=1024)})
+    log = started()
+    log.transaction(update("booking", {"id": 1}, {"flight_id": 1, "note": "x" * 2000}))
+    log.transaction(delete("booking", {"id": 1}))
+    context, _ = consumed(new_ledger, log, compiled)
+    (gone,) = context.of_type("entity.changed")
+    assert (gone.data["before"], gone.data["after"], gone.data["missing"]) == (None, None, ["before"])

@@ -11,7 +11,7 @@ import pytest
 from cdc_consumer import publish
 from cdc_consumer.publish import Publisher
 from cdc_consumer.render import Message
-from wakestream.config.models import Kafka
+from wakestream.config.models import Kafka, Topics
 from wakestream.errors import FatalError, TransientError
 
 MESSAGES = [Message("unit/clock", '{"n": 1}', None), Message("public.flight/7", '{"n": 2}', 1)]
@@ -73,3 +73,15 @@ def test_nothing_to_send_needs_no_broker(nobody: str) -> None:
     publisher = Publisher(Kafka(bootstrap_servers=nobody), "unit.context", 3)
     publisher.send([])
     publisher.wait()
+
+
+def test_what_is_too_large_for_kafka_goes_without_its_images(nobody: str) -> None:
+    image = '{"note":"%s"}' % ("x" * 2**20)
+    value = (
+        f'{{"id":"1","data":{{"before":null,"after":{image},"changed":null,"missing":[],"position":{{"offset":7}}}}}}'
+    )
+    kafka = Kafka(bootstrap_servers=nobody, topics=Topics(max_message_bytes=2**20))
+    publisher = Publisher(kafka, "unit.context", 3)
+    publisher.send([Message("public.flight/7", value, 1)])
+    assert [(each.offset, each.subject) for each in publisher.unshown] == [(7, "public.flight/7")]
+    publisher.give_up()

@@ -132,7 +132,7 @@ def test_a_document_that_is_too_large_still_has_a_letter_of_its_own(new_ledger: 
     log.retry(1)
     with replayed(new_ledger, log, [retrying.documents("booking", BOOKING, KEYS[:1])], compiled) as world:
         assert anew(world.context) == []
-        assert world.letter().outcome == "the document is too large still: a letter of its own says so"
+        assert world.letter().outcome == "the document cannot be told still: a letter of its own says why"
         letters = world.rows("select kind, subject, state from wake.dead_letter order by id")[1:]
         assert letters == [("document too large", "booking/1", "open")] * 2
 

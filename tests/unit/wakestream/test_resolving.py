@@ -258,6 +258,11 @@ def test_a_name_that_is_too_long_for_sql(tmp_path: Path) -> None:
         ("exists (select 1) and a.b in (1) and $$ random() $$ = 'x'", []),
         ('pg_catalog."random" () > 0', [("random()", 12)]),
         ("/* now() */ RANDOM()", [("random()", 12)]),
+        ("a.x > current_timestamp(0)", [("current_timestamp", 6)]),
+        ("a.x > LocalTimestamp (3)", [("localtimestamp", 6)]),
+        ("age(a.x) > a.y", [("age()", 0)]),
+        ("age(greatest(a.x, a.y))", [("age()", 0)]),
+        ("age(a.x, greatest(a.y, a.z))", []),
     ],
 )
 def test_what_gives_another_answer_another_time(text: str, found: list[tuple[str, int]]) -> None:

@@ -118,3 +118,88 @@ def test_a_mistake_is_said_where_it_stands(
         resolved(tmp_path, make_database(DDL), text + "\n")
     (found,) = caught.value.problems
     assert found.removeprefix(f"{tmp_path}/wake.yaml:").startswith(problem)
+
+
+OTHER_DDL = """
+create extension citext;
+create type urgency as enum ('low', 'high', 'critical');
+create table city (code citext primary key, name text);
+create table customer (id int primary key, name text, email text, label text generated always as (name || '!') stored);
+create table trip (
+    id int primary key, customer_id int references customer, city citext references city, at timestamptz,
+    urgent urgency, n int, note text
+);
+create table job (id int primary key, trip_id int references trip, urgent urgency, x text);
+"""
+OTHER_HEAD = """\
+kafka: {bootstrap_servers: k}
+connect: {url: "http://c", secrets: s}
+ledger: {url: "postgresql://l"}
+sources:
+  air:
+    capture: postgresql://c
+    tables: {public.city: {}, public.customer: {mask: {email: email}}, public.trip: {}, public.job: {}}
+entities:
+  trip:
+    root: air.public.trip
+"""
+
+
+def others(directory: Path, url: str, text: str) -> Capture:
+    path = directory / "wake.yaml"
+    path.write_text(OTHER_HEAD + text)
+    with psycopg.connect(url) as connection:
+        labels = [f"public.{name}" for name in ("city", "customer", "trip", "job")]
+        catalogue = inspection.read_catalogue(connection, "air", labels)
+        return resolving.resolve(config.load(path, {}), "air", catalogue, connection)
+
+
+JOBS = "{table: public.job, many: true, limit: 5"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("compute: {x: \"trip.at > 'now'\"}", "'now' is another time whenever it is read"),
+        ("compute: {x: \"trip.at > timestamptz ' Today '\"}", "' Today ' is another time whenever it is read"),
+        ("compute: {x: \"trip.at::date > cast('yesterday' as date)\"}", "'yesterday' is another time"),
+        ("compute: {x: age(trip.at)}", "age() gives another answer another time"),
+        ("compute: {x: trip.at > current_timestamp(0)}", "current_timestamp gives another answer another time"),
+        ("compute: {x: (select count(*) from pg_stat_activity)}", "it reads pg_stat_get_activity()"),
+        ("compute: {x: (select count(*) from pg_class c where c.oid = trip.id)}", "it reads pg_catalog.pg_class"),
+        (
+            f"include: {{jobs: {JOBS}, where: exists (select from pg_class)}}}}",
+            "it reads pg_catalog.pg_class",
+        ),
+        ("compute: {x: \"trip.urgent > 'low'\"}", "`trip.urgent` is an enum"),
+        ("compute: {x: \"urgent between 'low' and 'high'\"}", "`urgent` is an enum"),
+        (f"include: {{jobs: {JOBS}, order: jobs.urgent desc}}}}", "`jobs.urgent` is an enum"),
+        (f"include: {{jobs: {JOBS}, order: 'n, urgent'}}}}", "`urgent` is an enum"),
+        ("compute: {x: \"trip.city = 'fra'\"}", "`trip.city` is citext"),
+        ("include: {city_row: {table: public.city, via: city}}", "the member is found by public.trip.city, which is c"),
+        ("include: {city_row: {table: public.city, match: {code: note}}}", "the member is found by public.city.code"),
+        ("include: {customer: {fields: [name]}}\n    compute: {x: customer.email}", "is masked, so the entity cannot"),
+    ],
+)
+def test_what_would_be_another_document_than_the_sources_is_refused(
+    make_database: MakeDatabase, tmp_path: Path, text: str, problem: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        others(tmp_path, make_database(OTHER_DDL), f"    {text}\n")
+    assert problem in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "compute: {x: \"trip.note = 'now'\", y: \"'today' || trip.note\"}",
+        "compute: {x: \"age(trip.at, timestamptz '2026-01-01')\"}",
+        "compute: {x: \"trip.urgent = 'low'\", y: \"array_position(array['low', 'high'], trip.urgent) > 1\"}",
+        f"include: {{jobs: {JOBS}, order: \"array_position(array['low', 'high'], jobs.urgent) desc\"}}}}",
+        "compute: {x: lower(trip.city) = 'fra'}",
+        'compute: {x: "(select max(g) from generate_series(1, trip.n) g)"}',
+        "include: {customer: {fields: [name, email, label]}}\n    compute: {x: trip.n + 1}",
+    ],
+)
+def test_what_is_the_same_everywhere_is_allowed(make_database: MakeDatabase, tmp_path: Path, text: str) -> None:
+    assert "trip" in others(tmp_path, make_database(OTHER_DDL), f"    {text}\n").entities

@@ -1,0 +1,145 @@
+"""What PostgreSQL cannot read or work out, where entities are: it is told, the rest goes on, and nothing is guessed."""
+
+from __future__ import annotations
+
+import logging
+import random
+
+import pytest
+
+from tests.harness.debezium import delete, insert, truncate, update
+from tests.unit.cdc_consumer.tables import NewLedger, column, plan, table
+from tests.unit.cdc_consumer.test_batch import consumed, started, summary
+from wakestream.capture import CapturedTable, Computed, Entity, Member
+
+BAG = table("bag", "id", column("id", "int4"), column("trip", "int4"), column("doc", "json"), column("tag", "text"))
+PLANE = table("plane", "id", column("id", "int4"), column("doc", "json"))
+TRIP = table("trip", "id", column("id", "int4"), column("n", "int4"), column("plane", "int4"), column("doc", "json"))
+BAGS = Member("bags", "public.bag", many=True, columns=("id",), references=("trip",), limit=5, key=("id",))
+BY_KEY = Member("plane_row", "public.plane", columns=("plane",), references=("id",), key=("id",))
+NO_TEXT = '"\\u0000"'  # JSON, which PostgreSQL cannot show as jsonb
+
+
+def entity(*computed: Computed, members: tuple[Member, ...] = (BAGS, BY_KEY)) -> Entity:
+    return Entity("trip", "public.trip", members, computed)
+
+
+def compiled(*computed: Computed):
+    return plan(BAG, PLANE, TRIP, entities={"trip": entity(*computed)})
+
+
+SHARE = Computed("share", "10 / trip.n", "int4")
+
+
+def test_a_document_that_cannot_be_worked_out_is_a_letter(new_ledger: NewLedger) -> None:
+    """Of it alone; when it can be again, what was before it is said not to be known."""
+    log = started("bag", "plane", "trip")
+    log.transaction(insert("trip", {"id": 1}, {"n": 0}), insert("trip", {"id": 2}, {"n": 5}))
+    log.transaction(update("trip", {"id": 1}, {"n": 2}))
+    log.transaction(update("trip", {"id": 1}, {"n": 0}))
+    log.transaction(delete("trip", {"id": 1}))
+    context, letters = consumed(new_ledger, log, compiled(SHARE))
+    assert letters == [("document not worked out", "trip/1"), ("document not worked out", "trip/1")]
+    told = [
+        (each.event["subject"], each.data["before"], each.data["after"]) for each in context.of_type("entity.changed")
+    ]
+    shares = [(subject, before and before["share"], after and after["share"]) for subject, before, after in told]
+    assert shares == [("trip/2", None, 2), ("trip/1", None, 5), ("trip/1", None, None)]
+    missing = [each.data["missing"] for each in context.of_type("entity.changed")]
+    assert missing == [[], ["before"], ["before"]]
+    assert len(context.of_type("row.updated")) == 2
+
+
+@pytest.mark.parametrize("largest", [1, 3, 10**6])
+def test_however_the_log_is_cut(new_ledger: NewLedger, largest: int) -> None:
+    log = started("bag", "plane", "trip")
+    for number in range(6):
+        log.transaction(insert("trip", {"id": number}, {"n": number % 2}))
+    whole, letters = consumed(new_ledger, log, compiled(SHARE))
+    cut, same_letters = consumed(new_ledger, log, compiled(SHARE), largest=largest, crashes=0.3, seed=4)
+    assert [each.value for each in cut.unique] == [each.value for each in whole.unique]
+    assert letters == same_letters == [("document not worked out", f"trip/{number}") for number in (0, 2, 4)]
+
+
+def test_a_member_that_cannot_be_read_is_missing_from_its_list(new_ledger: NewLedger) -> None:
+    """Nobody knows whose it is, so no list claims to be whole until it can be read or is gone."""
+    log = started("bag", "plane", "trip")
+    log.transaction(insert("trip", {"id": 1}, {"n": 1}))
+    log.transaction(insert("bag", {"id": 1}, {"trip": 1, "doc": NO_TEXT}))
+    log.transaction(update("trip", {"id": 1}, {"n": 2}))
+    log.transaction(update("bag", {"id": 1}, {"trip": 1, "doc": "1"}))
+    log.transaction(update("trip", {"id": 1}, {"n": 3}))
+    context, letters = consumed(new_ledger, log, compiled(Computed("bags_of", "jsonb_array_length(bags.rows)", "int4")))
+    assert letters == [("unreadable value", "public.bag/1")]
+    told = [
+        (each.data["after"]["n"], each.data["after"].get("bags_of"), each.data["missing"])
+        for each in context.of_type("entity.changed")
+    ]
+    assert told == [
+        (1, 0, []),
+        (2, None, ["before.bags", "before.bags_of", "after.bags", "after.bags_of"]),
+        (2, 1, ["before.bags", "before.bags_of"]),
+        (3, 1, []),
+    ]
+
+
+def test_a_member_found_by_its_key_is_missing_where_it_is_that_one(new_ledger: NewLedger) -> None:
+    log = started("bag", "plane", "trip")
+    log.transaction(insert("plane", {"id": 7}, {"doc": NO_TEXT}))
+    for number, plane in enumerate((7, 8, None), 1):
+        log.transaction(insert("trip", {"id": number}, {"n": 1, "plane": plane}))
+    log.transaction(delete("plane", {"id": 7}))
+    log.transaction(insert("trip", {"id": 4}, {"n": 1, "plane": 7}))
+    context, letters = consumed(new_ledger, log, compiled())
+    assert letters == [("unreadable value", "public.plane/7")]
+    first = {each.event["subject"]: each.data["missing"] for each in context.of_type("entity.changed")[:3]}
+    assert first == {"trip/1": ["after.plane_row"], "trip/2": [], "trip/3": []}
+    assert context.of_type("entity.changed")[-1].data["missing"] == []
+
+
+def test_a_root_that_cannot_be_read_is_not_said_to_be_gone(new_ledger: NewLedger) -> None:
+    log = started("bag", "plane", "trip")
+    log.transaction(insert("trip", {"id": 1}, {"n": 1}))
+    log.transaction(update("trip", {"id": 1}, {"n": 1, "doc": NO_TEXT}))
+    log.transaction(delete("trip", {"id": 1}))
+    context, letters = consumed(new_ledger, log, compiled())
+    assert letters == [("unreadable value", "public.trip/1")]
+    told = [(each.data["after"], each.data["missing"]) for each in context.of_type("entity.changed")]
+    assert told[1] == (None, ["after"])
+    assert summary(context.unique)[-1] == ("row.deleted", "public.trip/1")
+
+
+def test_a_truncate_forgets_what_could_not_be_read(new_ledger: NewLedger) -> None:
+    log = started("bag", "plane", "trip")
+    log.transaction(insert("bag", {"id": 1}, {"trip": 1, "doc": NO_TEXT}))
+    log.transaction(truncate("bag"))
+    log.transaction(insert("trip", {"id": 1}, {"n": 1}))
+    context, _ = consumed(new_ledger, log, compiled())
+    assert [each.data["missing"] for each in context.of_type("entity.changed")] == [[]]
+
+
+def test_a_value_that_no_index_takes_is_a_letter(new_ledger: NewLedger) -> None:
+    """PostgreSQL calls that a limit of the program's; waiting for it to go away would hold up the source for good."""
+    bags = Member("bags", "public.bag", many=True, columns=("ref",), references=("tag",), limit=5, key=("id",))
+    ref = table("trip", "id", column("id", "int4"), column("ref", "text"))
+    log = started("bag", "trip")
+    long = random.Random(1).randbytes(8_000).hex()  # which compresses by no more than half
+    log.transaction(insert("bag", {"id": 1}, {"trip": 1, "tag": long}), insert("bag", {"id": 2}, {"tag": "a"}))
+    log.transaction(insert("trip", {"id": 1}, {"ref": "a"}))
+    context, letters = consumed(
+        new_ledger, log, plan(BAG, ref, entities={"trip": Entity("trip", "public.trip", (bags,))})
+    )
+    assert letters == [("unreadable value", "public.bag/1")]
+    assert [each.data["after"]["bags"][0]["id"] for each in context.of_type("entity.changed")] == [2]
+
+
+def test_no_value_in_what_is_logged(new_ledger: NewLedger, caplog: pytest.LogCaptureFixture) -> None:
+    """PostgreSQL's words quote it, and it may be one that a mask hides."""
+    person = table("person", "id", column("id", "int4"), column("ssn", "int4"))
+    log = started("person")
+    log.transaction(insert("person", {"id": 1}, {"ssn": "123-45-6789"}))
+    with caplog.at_level(logging.DEBUG):
+        _, letters = consumed(new_ledger, log, plan(person, person=CapturedTable(mask={"ssn": "hash"})))
+    assert letters == [("unreadable value", "public.person/1")]
+    assert "cannot be read" in caplog.text
+    assert "123-45-6789" not in caplog.text
