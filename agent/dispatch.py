@@ -55,7 +55,7 @@ def glance(payload: bytes) -> Glance:
     """What can be said of an event at little cost. Raises `EventError` for what is no event."""
     try:
         return _glances.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError("not a context event", detail=str(error)) from error
 
 

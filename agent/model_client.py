@@ -136,7 +136,7 @@ class ModelClient:
             completion = self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
         except openai.OpenAIError as error:
             raise convert(error) from error
-        except json.JSONDecodeError as error:  # the SDK lets it through where the server says that it sends JSON
+        except (json.JSONDecodeError, RecursionError) as error:  # the SDK lets them through where it is said to be JSON
             raise TransientError(f"the model's server sent no completion: {error}") from error
         return self._answer(completion, (time.perf_counter() - began) * 1000)
 

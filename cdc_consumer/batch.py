@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import count, groupby
+from itertools import count, groupby, islice, takewhile
 from typing import Literal
 
-from cdc_consumer import causes, large, waves
+from cdc_consumer import causes, grouping, large, waves
 from cdc_consumer.collect import INITIAL, Piece, is_revision
 from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
+from cdc_consumer.grouping import Group, Grouping
 from cdc_consumer.large import Reread
 from cdc_consumer.large_entities import LargeEntities
 from cdc_consumer.mirrors import Mirrors
@@ -56,6 +57,7 @@ class Batch:
         self._store.untrusted = self._mirrors.untrusted()
         self._printed = Printed(plan.tables)
         self._entities = EntityEvents(connection, plan.entities, self._store, renderer, self._topic)
+        self._grouping = Grouping(plan.entities, connection, self._store)
         self._retries = Retries(connection, plan, self._store, self._mirrors, renderer, self._topic)
 
     def ask(self, pieces: Sequence[Piece]) -> Iterator[Message] | None:
@@ -74,9 +76,13 @@ class Batch:
 
     def messages(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """The events of these pieces, in order."""
-        for manner, group in groupby(map(self._printed.turn, pieces), key=self._manner):
+        touching = any(change.table in self._plan.watched for piece in pieces for change in piece.changes)
+        manner_of = partial(self._manner, touching=touching)
+        for manner, group in groupby(map(self._printed.turn, pieces), key=manner_of):
             if manner == "together":
                 yield from self._together(list(group))
+            elif manner == "joined":
+                yield from self._joined(list(group))
             elif manner == "held":
                 self._mirrors.hold(self._store, [change for piece in group for change in piece.changes])
             elif manner == "large":
@@ -87,21 +93,39 @@ class Batch:
                     drafts = self._notice(piece) if piece.kind == "notice" else self._alone(piece)
                     yield from self._render.place_all(drafts)
 
-    def _manner(self, piece: Piece) -> Literal["together", "alone", "held", "large"]:
+    def _manner(
+        self, piece: Piece, *, touching: bool = False
+    ) -> Literal["together", "joined", "alone", "held", "large"]:
+        """How a piece is applied; `touching` says that others beside it touch documents."""
         if piece.large is not None:
             return "large"
         if piece.kind == "snapshot" and all(
             change.table in self._plan.tables and self._mirrors.holds(change.table) for change in piece.changes
         ):
             return "held"
-        return "alone" if self._stands_alone(piece) else "together"
+        alone = self._stands_alone(piece)
+        if (alone or touching) and self._may_join(piece):
+            return "joined"
+        return "alone" if alone else "together"
+
+    def _may_join(self, piece: Piece) -> bool:
+        """Whether a piece is a transaction of known rows, of tables that no snapshot reads."""
+        return (
+            piece.kind == "transaction"
+            and not piece.reason
+            and all(
+                change.op != "t" and change.table in self._plan.tables and self._mirrors.reading(change.table) is None
+                for change in piece.changes
+            )
+        )
 
     def _stands_alone(self, piece: Piece) -> bool:
         """Whether a piece's events depend on more than the images of its rows."""
         if piece.kind not in ("transaction", "snapshot") or piece.reason:
             return True
         for change in piece.changes:
-            if change.table not in self._plan.tables or self._mirrors.reading(change.table) == "again":
+            reading = self._mirrors.reading(change.table) if change.table in self._plan.tables else "again"
+            if reading == "again" or (reading is not None and change.op == "t"):
                 return True
             if change.table in self._plan.watched and piece.kind == "transaction":
                 return True
@@ -143,6 +167,38 @@ class Batch:
         self._connection.send()
         return asked
 
+    def _joined(self, pieces: Sequence[Piece]) -> Iterator[Message]:
+        """Transactions that touch documents: as many as one as can be, so that nobody sees that they were."""
+        at = 0
+        while at < len(pieces):
+            group = self._grouping.first(pieces[at : at + grouping.WINDOW])
+            if group is not None:
+                yield from self._as_one(group)
+                at += len(group.pieces)
+            elif self._stands_alone(pieces[at]):
+                yield from self._render.place_all(self._alone(pieces[at]))
+                at += 1
+            else:
+                plain = list(takewhile(lambda piece: not self._stands_alone(piece), islice(pieces, at, None)))
+                yield from self._together(plain)
+                at += len(plain)
+
+    def _as_one(self, group: Group) -> Iterator[Message]:
+        self._entities.before_group(group)
+        changes = [change for piece in group.pieces for change in piece.changes]
+        asked = [self._store.ask(chunk) for chunk in waves.parts(changes, CHUNK)]
+        self._entities.ask_after()
+        rows = enumerate([row for take in asked for row in take()])
+        for number, piece in enumerate(group.pieces):
+            place, cause = self._render.at(piece), self._cause(piece)
+            own = list(islice(rows, len(piece.changes)))
+            row_ids = {at: place.row_id(row.change.order, 0) for at, row in own}
+            drafts: list[Draft] = [partial(self._row, place, row, cause) for _, row in own]
+            drafts += self._entities.of_piece(number, piece, place, row_ids, cause)
+            if piece.clock:
+                drafts.append(partial(self._render.clock, place))
+            yield from self._render.place_all(drafts)
+
     def _alone(self, piece: Piece) -> list[Draft]:
         if piece.kind == "broken":
             causes.letter(self._connection, self._topic, piece)
@@ -170,9 +226,8 @@ class Batch:
         if with_entities:
             self._entities.ask_after()
         for number, row in enumerate(row for take in asked for row in take()):
-            if self._mirrors.reading(row.plan.label) == "again" and row.change.op != "t":
-                self._mirrors.track(row.plan.label, [row.key])
-            if piece.kind == "snapshot" and not fresh and row.before == row.after:
+            self._note(row)
+            if piece.kind == "snapshot" and not fresh and row.error is None and row.before == row.after:
                 continue  # the store knew it
             row_ids[number] = place.row_id(row.change.order, first_seq + len(drafts))
             drafts.append(partial(self._row, place, row, cause))
@@ -214,9 +269,16 @@ class Batch:
     def _apply_parts(self, piece: Piece) -> Iterator[Row]:
         for part in self._parts(piece):
             for row in self._apply(part):
-                if self._mirrors.reading(row.plan.label) == "again" and row.change.op != "t":
-                    self._mirrors.track(row.plan.label, [row.key])
+                self._note(row)
                 yield row
+
+    def _note(self, row: Row) -> None:
+        """Of a table that a snapshot reads, what the log has told itself."""
+        reading = self._mirrors.reading(row.plan.label)
+        if reading is not None and row.change.op == "t":
+            self._mirrors.truncated(row.plan.label)
+        elif reading == "again":
+            self._mirrors.track(row.plan.label, [row.key])
 
     def _row(self, place: Place, row: Row, cause: str, seq: int, of: int) -> Message:
         if row.change.op == "t":

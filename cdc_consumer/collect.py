@@ -269,5 +269,5 @@ def _control(key: bytes, value: bytes | None) -> dict[str, Any]:
     try:
         kind = msgspec.json.decode(key)["wake"]
         return {**msgspec.structs.asdict(change_log.decode(value)), "kind": kind}
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, RecursionError) as error:
         raise EventError("broken control record", detail=str(error)) from error

@@ -39,13 +39,19 @@ _ALL_OR_NOTHING = {"numeric", "enum", "tsvector", "ltree", "isbn"} | mirroring.D
 _SPARSE = re.compile(r"sparsevec\((\d+)\)")
 _INT16 = 2**15
 
-# Types whose value is the same text in a message key and in `to_jsonb`.
-SIMPLE_KEYS = {"int2", "int4", "int8", "text", "varchar", "uuid", "enum", "bool"}
+_SIMPLE_KEYS = {"int2", "int4", "int8", "text", "varchar", "uuid", "enum", "bool"}
 
 TEMPORAL = {"date", "timestamp", "timestamptz"}
 
+JSON = {"json", "jsonb"}
+
 # Stands in an image for a value that could not be read from what an adopted connector wrote: no text holds a NUL.
 UNKNOWN = b'"\\u0000"'
+
+
+def is_simple_key(column: Column) -> bool:
+    """Whether a key's value is the same text in a message's key and in `to_jsonb`, and equal where that is."""
+    return column.base in _SIMPLE_KEYS and not column.array
 
 
 def null_may_hide(column: Column) -> bool:

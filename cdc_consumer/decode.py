@@ -72,8 +72,8 @@ class Change(msgspec.Struct, gc=False):
     after: bytes | None
     order: int | None = None
     lsn: int | None = None
-    masked: bool = False
-    """Whether the image has its masks applied."""
+    kept: bool = False
+    """Whether it comes from the ledger: its image with masks applied, its key as the ledger prints it."""
     before: bytes | None = None
     """The old row whole; of a table without a key, which says nowhere else what it was."""
 
@@ -96,7 +96,7 @@ def decode(value: bytes | None) -> Envelope:
         raise EventError("no value", detail="a tombstone; the connector must run with tombstones.on.delete=false")
     try:
         return _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError("not a change", detail=str(error)) from error
 
 
@@ -153,7 +153,7 @@ def content_of(message: LogicalMessage) -> bytes:
 def _require_object(key: bytes) -> None:
     try:
         _keys.decode(key)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError("incomplete change", detail=f"its key is no JSON object: {error}") from error
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from cdc_consumer import columns
 from cdc_consumer.tables import TablePlan
+from wakestream import exact_json
 from wakestream.catalogue import Column
 
 _FAR_YEAR = re.compile(rb'"([+-]|(?=0000-))(\d{4,})(-\d\d-\d\d[^"]*)"')
@@ -23,6 +24,8 @@ _TOAST_POINTER = 18  # bytes that remain of what is stored out of line
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+_texts = msgspec.json.Decoder(list[str | None])
 
 
 @dataclasses.dataclass(slots=True)
@@ -105,7 +108,15 @@ def _readable(column: Column, text: bytes) -> bytes | None:
         return None
     if column.base in columns.TEMPORAL:
         return _near_year(column.base, text)
+    if column.base in columns.JSON and exact_json.may_be_deep(text) and _is_deep(column, text):
+        return None
     return text
+
+
+def _is_deep(column: Column, text: bytes) -> bool:
+    """Whether a document, or one of an array of them, has more levels than readers can follow."""
+    documents = _texts.decode(text) if column.array else [_text.decode(text)]
+    return any(exact_json.is_deep(document) for document in documents if document is not None)
 
 
 def _is_array_of_arrays(column: Column, text: bytes) -> bool:

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from psycopg import sql
 
+from cdc_consumer import columns
 from cdc_consumer.render import Singles
 from cdc_consumer.tables import TablePlan, rendered
 from wakestream import documents
@@ -52,6 +53,30 @@ class EntityPlan:
     def involved(self) -> frozenset[str]:
         """Every table that a document shows."""
         return self.entity.tables
+
+    @cached_property
+    def loaded(self) -> frozenset[str]:
+        """Tables whose rows a document shows without being told of their changes."""
+        told = {path(chain) for chain in self.watched_chains}
+        return frozenset(chain[-1].table for chain in self.chains if path(chain) not in told)
+
+    @cached_property
+    def links(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+        """By which columns rows refer to one another: a table, the member in question, the table's columns."""
+        found: list[tuple[str, str, tuple[str, ...]]] = []
+        for chain in self.watched_chains:
+            *above, member = chain
+            owner = above[-1].table if above else self.entity.root
+            found += [(member.table, path(chain), member.references), (owner, path(chain), member.columns)]
+        return tuple(found)
+
+    @cached_property
+    def compares_plainly(self) -> bool:
+        """Whether values by which rows are found are equal where their JSON is."""
+        named = {(label, name) for label, _, names in self.links for name in names}
+        found = [self.tables[label].table.column(name) for label, name in named]
+        plain = all(column is not None and columns.is_simple_key(column) for column in found)
+        return plain and all(self.tables[label].simple_key for label in self.watched)
 
     @cached_property
     def query(self) -> bytes:
@@ -117,6 +142,10 @@ class EntityPlan:
         """
         return self._roots[path(chain)]
 
+    def members_of(self, chain: Chain) -> bytes:
+        """The columns by which the member at the end of a chain is found, of images (one JSON array), in order."""
+        return self._members[path(chain)]
+
     def all_roots_of(self, chain: Chain) -> bytes:
         """Root keys that have this member, before all its rows go away at once; takes the most to return."""
         return self._all_roots[path(chain)]
@@ -124,6 +153,13 @@ class EntityPlan:
     @cached_property
     def _roots(self) -> dict[str, bytes]:
         return {path(chain): rendered(self._roots_query(chain)) for chain in self.watched_chains}
+
+    @cached_property
+    def _members(self) -> dict[str, bytes]:
+        return {
+            path(chain): self.tables[chain[-1].table].show_columns(chain[-1].references)
+            for chain in self.watched_chains
+        }
 
     @cached_property
     def _all_roots(self) -> dict[str, bytes]:

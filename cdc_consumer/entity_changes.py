@@ -86,7 +86,7 @@ class Comparison:
         row_id: RowId,
     ) -> EntityChange | None:
         known = not (plan.involved & self._store.untrusted) and not (old and old.error)
-        if known and (old and old.text) == (new and new.text):
+        if known and old == new:
             return None
         before = old if known else None
         too_large = before is not None and len(before.text.encode()) > plan.entity.max_size

@@ -38,20 +38,19 @@ class Asked:
         self._subjects = list(roots)
         self._answer: Answer | None = None
         self._taken: dict[str, Shown] | None = None if roots else {}
+        self._certain = not any(store.unknown.any(label) for label in plan.involved)
+        """Whether everything was known when it was asked; what is not known later was known then."""
         if store.careful:
             self._taken = {subject: shown for subject, root in roots.items() if (shown := self._one(root)) is not None}
         elif roots:
             self._answer = self._ask(roots.values())
-            if any(store.unknown.any(label) for label in plan.involved):
+            if not self._certain:
                 self.take()  # what is not known may be known later
 
     def take(self) -> dict[str, Shown]:
         """By subject; roots that did not exist are absent."""
         if self._taken is None and self._answer is not None:
-            self._taken = {
-                self._subjects[place - 1]: _withhold_missing(self._plan, self._store, text)
-                for place, text in self._answer.fetchall()
-            }
+            self._taken = {self._subjects[place - 1]: self._shown(text) for place, text in self._answer.fetchall()}
         return self._taken or {}
 
     def _ask(self, roots: Iterable[Touched]) -> Answer:
@@ -64,13 +63,14 @@ class Asked:
                 found = self._ask([root]).fetchall()
         except unreadable.UNREADABLE as error:
             return Shown("", (), unreadable.kind(error))
-        return _withhold_missing(self._plan, self._store, found[0][1]) if found else None
+        return self._shown(found[0][1]) if found else None
+
+    def _shown(self, text: str) -> Shown:
+        return Shown(text, ()) if self._certain else _withhold_missing(self._plan, self._store, text)
 
 
 def _withhold_missing(plan: EntityPlan, store: Store, document: str) -> Shown:
     """The document without stored values that are not known, and their paths; everything else keeps its text."""
-    if not any(store.unknown.any(label) for label in plan.involved):
-        return Shown(document, ())
     entity = plan.entity
 
     def unknown(label: str, fields: Mapping[str, msgspec.Raw]) -> frozenset[str]:

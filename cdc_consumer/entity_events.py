@@ -6,6 +6,7 @@ part by part: memory does not grow with the fan-out.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from cdc_consumer.collect import Piece
 from cdc_consumer.entities import EntityPlan
 from cdc_consumer.entity_changes import Comparison, RowId
 from cdc_consumer.entity_documents import Asked
+from cdc_consumer.grouping import Group
 from cdc_consumer.render import Draft, EntityChange, Message, Place, Renderer
 from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
@@ -59,6 +61,8 @@ class EntityEvents:
         self._comparison = Comparison(connection, store, topic)
         self._waiting = WaitingDocuments(connection)
         self._found: list[_Found] = []
+        self._parts: list[list[dict[str, Touched]]] = []
+        """Of each entity the roots of each transaction of a group."""
 
     def before(self, piece: Piece) -> None:
         """Find the roots and read their documents; call before the piece is applied."""
@@ -71,6 +75,15 @@ class EntityEvents:
                 for overflow in overflows:
                     self._comparison.letter_overflow(piece, plan, overflow)
                 self._found.append(self._read_before(plan, found))
+
+    def before_group(self, group: Group) -> None:
+        """The same for transactions that are applied as one."""
+        self._waiting.clear()
+        self._found = [self._read_before(plan, found) for plan, found in group.found]
+        self._parts = [[{} for _ in group.pieces] for _ in self._found]
+        for parts, found in zip(self._parts, self._found, strict=True):
+            for subject, root in sorted(found.roots.items()):
+                parts[bisect.bisect_right(group.ends, min(root.rows))][subject] = root
 
     def ask_after(self) -> None:
         """Ask for the documents as the piece leaves them; call when its changes are asked to be applied."""
@@ -91,6 +104,14 @@ class EntityEvents:
                     kept = {change.subject: part[change.subject] for change in changes}
                     again = partial(self._changes, found, piece, kept, row_ids.get)
                     drafts += _Part(again, render, cause, len(kept)).drafts()
+        return drafts
+
+    def of_piece(self, number: int, piece: Piece, place: Place, row_ids: dict[int, str], cause: str) -> list[Draft]:
+        """The events of one of the transactions that were applied as one; `row_ids` by place among all changes."""
+        drafts: list[Draft] = []
+        for parts, found in zip(self._parts, self._found, strict=True):
+            changes = self._changes(found, piece, parts[number], row_ids.get) if parts[number] else []
+            drafts += [partial(self._render.entity, place, change, cause) for change in changes]
         return drafts
 
     def _read_before(self, plan: EntityPlan, found: dict[str, Touched]) -> _Found:

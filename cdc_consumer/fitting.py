@@ -14,6 +14,7 @@ from cdc_consumer.render import Message
 
 ENVELOPE = 1024  # bytes that the broker's batch takes around a message, and more
 _BYTES = 4  # at most, of one character
+_MANY = 64 * 1024  # bytes of an entity event's `rows` that are its size's own fault
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _paths = msgspec.json.Decoder(list[str])
@@ -39,13 +40,17 @@ def fitted(message: Message, most: int, note: Callable[[Unshown], None]) -> Mess
     if len(message.value) * _BYTES <= most or (size := _size(message)) <= most:
         return message
     event = _fields.decode(message.value)
-    for image in ("before", "after"):
-        data = _without(_fields.decode(event["data"]), image)
+    data = _fields.decode(event["data"])
+    told = bytes(data.get("after", _NULL)) != b"null"
+    parts = ("rows", "before", "after") if len(bytes(data.get("rows", b""))) > _MANY else ("before", "after", "rows")
+    found = message
+    for part in parts:
+        data = _without(data, part)
         event["data"] = msgspec.Raw(msgspec.json.encode(data))
         found = Message(message.subject, msgspec.json.encode(event).decode(), message.partition)
         if _size(found) <= most:
             break
-    if image == "after":
+    if told and bytes(data["after"]) == b"null":
         offset = msgspec.json.decode(data["position"], type=dict[str, int | None])["offset"]
         note(Unshown(offset or 0, message.subject, size, most))
     return found
@@ -55,9 +60,10 @@ def _size(message: Message) -> int:
     return len(message.value.encode()) + len(message.subject.encode()) + ENVELOPE
 
 
-def _without(data: dict[str, msgspec.Raw], image: str) -> dict[str, msgspec.Raw]:
-    """The data of an event without an image that it may have; what is missing of it is the whole of it."""
-    if bytes(data.get(image, _NULL)) == b"null":
+def _without(data: dict[str, msgspec.Raw], part: str) -> dict[str, msgspec.Raw]:
+    """The data of an event without a part that it may have; what is missing of it is the whole of it."""
+    if bytes(data.get(part, _NULL)) == b"null":
         return data
-    missing = [path for path in _paths.decode(data["missing"]) if path.partition(".")[0] != image]
-    return data | {image: _NULL, "changed": _NULL, "missing": msgspec.Raw(msgspec.json.encode([*missing, image]))}
+    missing = [path for path in _paths.decode(data["missing"]) if path.partition(".")[0] != part]
+    named = {"missing": msgspec.Raw(msgspec.json.encode([*missing, part]))}
+    return data | named | ({"rows": msgspec.Raw(b"[]")} if part == "rows" else {part: _NULL, "changed": _NULL})

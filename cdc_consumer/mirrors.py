@@ -32,7 +32,7 @@ class MirrorState:
     """The log in which its snapshot completed."""
     snapshot_from: int | None = None
     snapshot: str | None = None
-    """`fresh` into an empty mirror, `again` over one with rows."""
+    """`fresh` into an empty mirror, `again` over one with rows, `emptied` when the table is truncated meanwhile."""
     ahead: bool = False
     """Whether its rows may be newer than their place in the log."""
     whole: bool = True
@@ -72,13 +72,13 @@ class Mirrors:
         }
 
     def reading(self, label: str) -> str | None:
-        """Which kind of snapshot reads this table now: `fresh`, `again`, or None."""
+        """Which kind of snapshot reads this table now: `fresh`, `again`, `emptied`, or None."""
         return self._states[label].snapshot
 
     def holds(self, label: str) -> bool:
         """Whether rows that a snapshot shows of this table wait for its end."""
         state = self._states[label]
-        return state.snapshot == "again" and state.ahead
+        return state.snapshot == "emptied" or (state.snapshot == "again" and state.ahead)
 
     def begin_snapshot(self, labels: Iterable[str], offset: int, *, ahead: bool, whole: bool = True) -> None:
         """A snapshot of these tables starts, unless one of them is being read already."""
@@ -110,7 +110,18 @@ class Mirrors:
 
     def hold(self, store: Store, changes: Sequence[Change]) -> None:
         """Keep what a snapshot shows until its place in the log is certain."""
-        self._rows.hold(store, changes)
+        self._rows.hold(store, [change for change in changes if self.reading(change.table) != "emptied"])
+
+    def truncated(self, label: str) -> None:
+        """The log has emptied a table. All that is in it from here on is told by the log itself.
+
+        What a snapshot that reads ahead has shown of it, and will show, was read before or comes once more as a change.
+        """
+        state = self._states[label]
+        if state.ahead and state.snapshot is not None and self._tables[label].settings.mirror:
+            state.snapshot = "emptied"
+            self._rows.forget(label)
+            self._save(label)
 
     def track(self, label: str, keys: Sequence[str]) -> None:
         """Remember that these rows were read or changed while the snapshot ran."""
@@ -156,6 +167,8 @@ class Mirrors:
         """
         state, plan = self._states[label], self._tables[label]
         if not state.ahead or not plan.settings.mirror:
+            return None
+        if state.snapshot == "emptied":
             return None
         if state.snapshot == "again":
             return self._rows.count(label)

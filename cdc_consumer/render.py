@@ -22,8 +22,6 @@ _OPS = {"c": "insert", "u": "update", "d": "delete", "r": "read", "t": "truncate
 _INTEGERS = {"int2", "int4", "int8"}
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-# In a subject a number stands with every digit that it has in the key.
-_keys = msgspec.json.Decoder(dict[str, object], float_hook=str)
 
 
 def dumps(value: object) -> str:
@@ -211,7 +209,7 @@ class _Said:
         if self._number is not None and key.startswith(self._number):
             number = key[len(self._number) : -1]
             return f"{self._prefix}/{number}", f'{self._quoted}/{number}"'
-        subject = events.subject(self._prefix, _keys.decode(key))
+        subject = events.subject(self._prefix, events.spelt(key))
         return subject, dumps(subject)
 
 

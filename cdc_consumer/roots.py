@@ -9,27 +9,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from decimal import Decimal
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from cdc_consumer import doubtful
 from cdc_consumer.decode import Change
 from cdc_consumer.entities import Chain, EntityPlan, path
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from cdc_consumer.unreadable import UNREADABLE
-from wakestream import events, exact_json
+from wakestream import events
 from wakestream.ledger.connection import Answer, Connection
 
 Placed = tuple[int, Change]
 """A change, and its place in the piece."""
 
-_keys = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
-
-# In a subject a number stands with every digit that it has in the key.
-_subject_keys = msgspec.json.Decoder(dict[str, Any], float_hook=str)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclasses.dataclass(slots=True)
@@ -84,7 +81,7 @@ def ways(plan: EntityPlan, connection: Connection, store: Store, changes: Sequen
     ]
     own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
     if own:
-        texts = _each(connection, store, own, partial(_keys_of, store, plan.root))
+        texts = _each(connection, store, own, partial(_keys_of, store, plan.root.of(own[0][1])))
         yield Way("", None, by_subject(plan, ((text, [place]) for place, text in texts)))
     for chain, each in asked:
         yield Way(path(chain), chain[-1].fan_out, by_subject(plan, each.take()))
@@ -94,9 +91,9 @@ def by_subject(plan: EntityPlan, found: Iterable[tuple[str, Iterable[int]]]) -> 
     """Root keys as JSON objects, with the places of the changes that touched each, by subject."""
     roots: dict[str, Touched] = {}
     for text, places in found:
-        subject = events.subject(plan.entity.name, _subject_keys.decode(text))
+        subject = events.subject(plan.entity.name, events.spelt(text))
         if subject not in roots:
-            roots[subject] = Touched(exact_json.dump(_keys.decode(text)))
+            roots[subject] = Touched(msgspec.json.encode(_fields.decode(text)).decode())
         roots[subject].rows.update(places)
     return roots
 
@@ -119,7 +116,7 @@ class _Asked:
         if self._truncate is not None:
             self._of_all = connection.ask(plan.all_roots_of(chain), (most,))
         rows = [(i, c) for i, c in changes if c.op != "t"]
-        self._records = _records(plan.tables[chain[-1].table], chain, connection, store, rows)
+        self._records = _records(plan, chain, connection, store, rows)
         if self._records:
             listed = "[" + ",".join(text for _, text in self._records) + "]"
             self._of_rows = connection.ask(plan.roots_of(chain), (listed, most))
@@ -136,7 +133,7 @@ class _Asked:
 
 
 def _records(
-    table: TablePlan,
+    plan: EntityPlan,
     chain: Chain,
     connection: Connection,
     store: Store,
@@ -145,12 +142,12 @@ def _records(
     """The values by which the changed members are found, before and after the change, with its place."""
     if not rows:
         return []
+    table = plan.tables[chain[-1].table].of(rows[0][1])
     if set(chain[-1].references) == set(table.table.key):  # a change of the key is a delete and an insert
         return _each(connection, store, rows, partial(_keys_of, store, table))
     changed = [(i, c) for i, c in rows if c.after is not None]
-    return _each(connection, store, rows, partial(_old, connection, table)) + _each(
-        connection, store, changed, partial(_new, connection, table)
-    )
+    old = _each(connection, store, rows, partial(_old, connection, table))
+    return old + _each(connection, store, changed, partial(_new, connection, table, plan.members_of(chain)))
 
 
 def _keys_of(store: Store, table: TablePlan, rows: Sequence[Placed]) -> list[tuple[int, str]]:
@@ -162,9 +159,11 @@ def _old(connection: Connection, table: TablePlan, rows: Sequence[Placed]) -> li
     return [(rows[place - 1][0], text) for place, text in connection.ask(table.present, (listed,)).fetchall()]
 
 
-def _new(connection: Connection, table: TablePlan, rows: Sequence[Placed]) -> list[tuple[int, str]]:
-    listed = "[" + ",".join((c.after or b"null").decode() for _, c in rows) + "]"
-    shown = connection.ask(table.show, (listed,)).fetchall()
+def _new(connection: Connection, table: TablePlan, members: bytes, rows: Sequence[Placed]) -> list[tuple[int, str]]:
+    """A value that the image does not tell refers to no row, or to that of the old one."""
+    images = [c.after or b"{}" for _, c in rows]
+    told = [doubtful.examine(table, each).image if table.is_doubtful(each) else each for each in images]
+    shown = connection.ask(members, ("[" + ",".join(each.decode() for each in told) + "]",)).fetchall()
     return [(i, text) for (i, _), (text,) in zip(rows, shown, strict=True)]
 
 

@@ -58,7 +58,7 @@ class SnapshotRows:
             ' and image is not null order by "table" collate "C", subject collate "C" limit %s',
             (self._source, list(labels), limit),
         ).fetchall()
-        return [Change("r", label, subject.encode(), image.encode(), masked=True) for label, subject, image in rows]
+        return [Change("r", label, subject.encode(), image.encode(), kept=True) for label, subject, image in rows]
 
     def unseen(self, labels: Sequence[str], limit: int | None = None) -> list[Change]:
         """Deletes for mirrored rows that the snapshot has not shown and no change has touched; in a fixed order."""
@@ -66,7 +66,7 @@ class SnapshotRows:
         for label in sorted(labels):
             left = None if limit is None else limit - len(changes)
             keys = self._unseen_keys(self._tables[label], left)
-            changes += [Change("d", label, key.encode(), None, masked=True) for key in keys]
+            changes += [Change("d", label, key.encode(), None, kept=True) for key in keys]
         return changes
 
     def _write(self, label: str, rows: Sequence[tuple[str, str | None]]) -> None:

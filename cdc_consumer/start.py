@@ -93,7 +93,7 @@ def open_position(
         raise FatalError(f"the ledger knows nothing of {source}; run `wake apply`")
     topic = topics.changes(source)
     identifier = _topic_id(settings, topic)
-    low, _ = kafka.watermarks(consumer, topic, 0)
+    low, high = kafka.watermarks(consumer, topic, 0)
     catalogue = newest.catalogue
     fresh = Position(
         log=context.highest_log() + 1,
@@ -117,10 +117,17 @@ def open_position(
     clock = position.clock(connection, source)
     anew = msgspec.structs.replace(fresh, log=max(row.log + 1, fresh.log), epoch=row.epoch, revision=row.revision)
     if (row.system_identifier, row.timeline) != (fresh.system_identifier, fresh.timeline):
+        if row.topic_id == identifier:  # Records that were applied stay so; those behind them belong to what is new.
+            anew = msgspec.structs.replace(anew, offset=row.offset, read_from=max(row.read_from, low))
         return Opened(anew, "the source is another database, or was restored or failed over", clock)
     if row.topic_id != identifier:
         # Positions of the database stay what they are, so the last applied transaction is still known.
         return Opened(msgspec.structs.replace(anew, commit=row.commit), f"topic {topic} was made anew", clock)
+    if row.read_from > high:
+        reason = (
+            f"the change log ends at offset {high}, and {row.read_from} was to be read next: the broker lost its end"
+        )
+        return Opened(msgspec.structs.replace(anew, commit=row.commit, offset=high - 1, read_from=high), reason, clock)
     if row.read_from < low <= row.offset + 1:
         # Only the beginning of a transaction is gone that has not ended: it tells itself that changes are missing.
         return Opened(msgspec.structs.replace(row, read_from=low))

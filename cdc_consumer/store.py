@@ -55,7 +55,7 @@ class Store:
         Results have to be taken in the order in which changes were asked to be applied.
         """
         tables = self._tables
-        rows = [Row(c, tables[c.table].of_masked if c.masked else tables[c.table]) for c in changes]
+        rows = [Row(c, tables[c.table].of_kept if c.kept else tables[c.table]) for c in changes]
         moved = False
         for previous, row in itertools.pairwise(rows):
             if previous.change.op == "d" and waves.is_move(previous.change, row.change):

@@ -7,14 +7,15 @@ import dataclasses
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cached_property
 
 import msgspec
 from psycopg import sql
 
 from cdc_consumer import columns, masks
-from wakestream import mirroring, topics
+from cdc_consumer.decode import Change
+from wakestream import exact_json, mirroring, topics
 from wakestream.capture import CapturedTable
 from wakestream.catalogue import Column, Table
 
@@ -32,13 +33,17 @@ class TablePlan:
     settings: CapturedTable
     placeholder: str
     """What Debezium writes for an unchanged value that it was not sent."""
-    already_masked: bool = False
-    """Whether the images come with their masks applied."""
+    kept: bool = False
+    """Whether changes come as the ledger has kept them: images with their masks applied, keys as it prints them."""
 
     @cached_property
-    def of_masked(self) -> TablePlan:
-        """The same for images that `mask_image` has made."""
-        return dataclasses.replace(self, already_masked=True) if self.settings.mask else self
+    def of_kept(self) -> TablePlan:
+        """The same for changes whose images `mask_image` has made, and whose keys are those of stored rows."""
+        return dataclasses.replace(self, kept=True)
+
+    def of(self, change: Change) -> TablePlan:
+        """The plan that reads this change."""
+        return self.of_kept if change.kept else self
 
     def mask_image(self, image: bytes, shown: str) -> bytes:
         """An image of Debezium's in which the masked columns stand as they are shown."""
@@ -101,19 +106,26 @@ class TablePlan:
     @cached_property
     def simple_key(self) -> bool:
         """Whether the message's key is what `to_jsonb` would print, so that PostgreSQL need not be asked."""
-        return all(column.base in columns.SIMPLE_KEYS and not column.array for column in self.key_columns)
+        return all(map(columns.is_simple_key, self.key_columns))
 
     def is_doubtful(self, image: bytes) -> bool:
         """Whether an image may hold a value that is lost or was not sent. Cheap, and sometimes wrongly true."""
-        return any(needle in image for needle in self._needles) and bool(self._suspicious.search(image))
+        if any(needle in image for needle in self._needles) and self._suspicious.search(image):
+            return True
+        return self._may_nest and exact_json.may_be_deep(image)
 
-    def may_be_doubtful(self, images: Iterable[bytes]) -> bool:
+    def may_be_doubtful(self, images: Sequence[bytes]) -> bool:
         """Whether any of these images may be; one search over all of them costs next to nothing."""
         together = b"\n".join(images)
         far = self._far
         return any(needle in together for needle in self._plain_needles) or (
-            far is not None and far.search(together) is not None
+            (far is not None and far.search(together) is not None)
+            or (self._may_nest and any(map(exact_json.may_be_deep, images)))
         )
+
+    @cached_property
+    def _may_nest(self) -> bool:
+        return any(column.base in columns.JSON for column in self.shown)
 
     @cached_property
     def _far(self) -> re.Pattern[bytes] | None:
@@ -184,7 +196,16 @@ class TablePlan:
     @cached_property
     def key_record(self) -> sql.Composed:
         """The same for the keys alone."""
-        return _definitions(self.key_columns)
+        if not self.kept:
+            return _definitions(self.key_columns)
+        return sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(c.name), self.sql_type(c)) for c in self.key_columns
+        )
+
+    def _key_value(self, column: Column) -> sql.Composable:
+        """A key column's value out of the record set `x`."""
+        name = sql.Identifier("x", column.name)
+        return name if self.kept else columns.value(column, name)
 
     def expression(self, column: Column) -> sql.Composable:
         """A column's value out of the record set `x`, masked where the configuration says so."""
@@ -197,7 +218,7 @@ class TablePlan:
     @cached_property
     def _masked(self) -> frozenset[str]:
         """Columns whose values are the masked text already."""
-        return frozenset(self.settings.mask) if self.already_masked else frozenset()
+        return frozenset(self.settings.mask) if self.kept else frozenset()
 
     def restored(self, column: Column) -> sql.Composable:
         """A column's value out of its own JSON as `to_jsonb` prints it (one parameter)."""
@@ -257,12 +278,19 @@ class TablePlan:
     @cached_property
     def show(self) -> bytes:
         """The images as `to_jsonb` prints them, without mirroring; in order."""
-        listed = sql.SQL(", ").join(
-            sql.SQL("{} as {}").format(self.expression(c), sql.Identifier(c.name)) for c in self.shown
+        return self._show(self.shown)
+
+    def show_columns(self, names: tuple[str, ...]) -> bytes:
+        """The same of some columns."""
+        return self._show(tuple(column for name in names if (column := self.table.column(name)) is not None))
+
+    def _show(self, listed: tuple[Column, ...]) -> bytes:
+        values = sql.SQL(", ").join(
+            sql.SQL("{} as {}").format(self.expression(c), sql.Identifier(c.name)) for c in listed
         )
         return rendered(
             sql.SQL("select to_jsonb(r.*)::text from (select {} from json_to_recordset(%s::json) as x({})) r").format(
-                listed, self.record
+                values, _definitions(listed, self._masked)
             )
         )
 
@@ -270,8 +298,7 @@ class TablePlan:
     def same_key(self) -> sql.Composed:
         """Joins the mirror `m` with keys `x`."""
         return sql.SQL(" and ").join(
-            sql.SQL("m.{} = {}").format(sql.Identifier(c.name), columns.value(c, sql.Identifier("x", c.name)))
-            for c in self.key_columns
+            sql.SQL("m.{} = {}").format(sql.Identifier(c.name), self._key_value(c)) for c in self.key_columns
         )
 
     @cached_property
@@ -311,8 +338,7 @@ class TablePlan:
     def key_texts(self) -> bytes:
         """Keys as `to_jsonb` prints their values, each an object in index order."""
         pairs = sql.SQL(", ").join(
-            sql.SQL("{}, {}").format(sql.Literal(c.name), columns.value(c, sql.Identifier("x", c.name)))
-            for c in self.key_columns
+            sql.SQL("{}, {}").format(sql.Literal(c.name), self._key_value(c)) for c in self.key_columns
         )
         return rendered(
             sql.SQL("select json_build_object({})::text from json_to_recordset(%s::json) as x({})").format(

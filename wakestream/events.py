@@ -120,13 +120,16 @@ NOTHING_SEEN = (-1, -2, -1)
 """Below the rank of every position."""
 _events = msgspec.json.Decoder(ContextEvent)
 _heads = msgspec.json.Decoder(Head)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_values = msgspec.json.Decoder(Any, float_hook=str)
+_NUMBERS = b"-0123456789"
 
 
 def parse(payload: bytes) -> ContextEvent:
     """The event in a Kafka message's value. Raises `EventError` for anything else."""
     try:
         return _events.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError("not a context event", detail=str(error)) from error
 
 
@@ -134,7 +137,7 @@ def parse_head(payload: bytes) -> Head:
     """The event's head. Raises `EventError` for anything else."""
     try:
         return _heads.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError("not a context event", detail=str(error)) from error
 
 
@@ -143,6 +146,12 @@ def key_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else exact_json.dump(value)
+
+
+def spelt(key: str | bytes) -> dict[str, Any]:
+    """The values of a key, a JSON object, as they stand in a subject: numbers with every digit that they have."""
+    fields = {name: bytes(raw) for name, raw in _fields.decode(key).items()}
+    return {name: raw.decode() if raw[0] in _NUMBERS else _values.decode(raw) for name, raw in fields.items()}
 
 
 def subject(name: str, key: Mapping[str, Any]) -> str:

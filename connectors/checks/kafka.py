@@ -151,10 +151,10 @@ def widest(config: Config, subject: Subject) -> Iterator[Finding]:
             continue
         columns = [column.name for column in table.columns if column.name not in settings.exclude]
         found = _widest(subject, table, columns)
-        images = 2 if table.replica_identity == "full" else 1
+        images = 2 if table.replica_identity == "full" or settings.mirror else 1  # before and after
         needed = found * images + ENVELOPE
         if needed > limit:
-            evidence = f"a row of {label} makes a message of about {size(needed)}, and {size(limit)} is the limit"
+            evidence = f"a change of {label} makes a message of about {size(needed)}, and {size(limit)} is the limit"
             remedy = f"wake.yaml: kafka.topics: {{max_message_bytes: {_rounded(2 * needed)}}}"
             yield finding("kafka.message_size", subject.of(label), evidence, remedy)
 

@@ -80,6 +80,8 @@ def test_keys_with_digits_after_the_point(agent: CompiledAgent) -> None:
         ("Sure, I will do that!", "not one JSON object"),
         ('{"reason": "x", "actions": [', "not one JSON object"),
         ("", "not one JSON object"),
+        ("[" * 900 + "]" * 900, "more than 600 levels"),
+        ("[" * 100_000, "more than 600 levels"),
         ("[]", "the answer: "),
         ("{}", '"reason" is a required property'),
         (said(rebook(), rebook()), "action rebook is proposed twice"),

@@ -490,6 +490,38 @@ def test_causes_that_prove_themselves(new_ledger: NewLedger) -> None:
     assert [kind for kind, _ in letters] == ["forged mark", "forged mark"]
 
 
+CAUSE = '"cause":{"action":"a","run":"r","trigger":"t","keys":[],"depth":1}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'{{{CAUSE},"mac":"ä"}}',
+        f'{{{CAUSE},"mac":"x","expires":{10**30}}}',
+        f'{{{CAUSE},"mac":"x","more":{"[" * 100_000}}}',
+        "ÿ",
+        "",
+    ],
+)
+def test_whatever_somebody_writes_as_a_mark(new_ledger: NewLedger, content: str) -> None:
+    """Who may connect to a source may write one."""
+    log = started()
+    log.transaction(message("wake", content.encode()), insert("flight", {"id": 1}, {}))
+    context, letters = consumed(new_ledger, log)
+    assert [each.data["cause"] for each in context.unique] == [None]
+    assert [kind for kind, _ in letters] == ["forged mark"]
+
+
+@pytest.mark.parametrize("value", [b'{"after":' + b"[" * 100_000, b'{"op":"u","after":' + b'{"a":' * 50_000])
+def test_a_message_that_is_nested_too_deeply(new_ledger: NewLedger, value: bytes) -> None:
+    log = started()
+    log.raw(b'{"id":1}', value)
+    log.transaction(insert("flight", {"id": 1}, {"status": "late", "seats": 1, "big": ""}))
+    context, letters = consumed(new_ledger, log, fill=False)
+    assert [kind for kind, _ in letters] == ["not a change"]
+    assert summary(context.of_type("row.inserted")) == [("row.inserted", "public.flight/1")]
+
+
 def random_log(rng: random.Random, transactions: int) -> LogWriter:
     """Everything that a log may hold, in any order that Debezium and a few strangers can make."""
     log = LogWriter()

@@ -80,3 +80,12 @@ def test_the_document_of_the_old_spelling_is_gone(new_ledger: NewLedger) -> None
     assert told["tag/1.0"] == (1, None)
     assert told["tag/1.00"][0] is None
     assert [each["id"] for each in told["tag/1.00"][1]["offers"]] == [5]
+
+
+def test_a_number_of_more_digits_than_python_reads(new_ledger: NewLedger) -> None:
+    long = "9" * 5_000
+    log = started("price", "offer")
+    log.transaction(insert("price", {"amount": long}, {"n": 1}))
+    log.transaction(update("price", {"amount": long}, {"n": 2}))
+    context, _ = applied(new_ledger, log, PLAN)
+    assert [each.event["subject"] for each in context.unique] == [f"public.price/{long}", f"tag/{long}"] * 2

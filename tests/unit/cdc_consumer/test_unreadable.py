@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.harness.debezium import delete, insert, truncate, update
-from tests.unit.cdc_consumer.tables import NewLedger, column, plan, table
+from tests.unit.cdc_consumer.tables import PLACEHOLDER, NewLedger, column, plan, table
 from tests.unit.cdc_consumer.test_batch import consumed, started, summary
 from wakestream.capture import CapturedTable, Computed, Entity, Member
 
@@ -77,6 +77,7 @@ def test_a_member_that_cannot_be_read_is_missing_from_its_list(new_ledger: NewLe
     ]
     assert told == [
         (1, 0, []),
+        (1, None, ["after.bags", "after.bags_of"]),
         (2, None, ["before.bags", "before.bags_of", "after.bags", "after.bags_of"]),
         (2, 1, ["before.bags", "before.bags_of"]),
         (3, 1, []),
@@ -107,6 +108,58 @@ def test_a_root_that_cannot_be_read_is_not_said_to_be_gone(new_ledger: NewLedger
     told = [(each.data["after"], each.data["missing"]) for each in context.of_type("entity.changed")]
     assert told[1] == (None, ["after"])
     assert summary(context.unique)[-1] == ("row.deleted", "public.trip/1")
+
+
+FAR = "+292278994-08-16Z"  # how Debezium prints infinity
+PAYMENT = table(
+    "payment",
+    "id",
+    column("id", "int4"),
+    column("trip", "int4"),
+    column("doc", "jsonb"),
+    column("valid", "date"),
+    column("n", "int4"),
+)
+PAYMENTS = Member("payments", "public.payment", many=True, columns=("id",), references=("trip",), limit=5, key=("id",))
+
+
+@pytest.mark.parametrize(
+    ("lost", "letters", "missing"),
+    [
+        ({"doc": PLACEHOLDER}, [], []),
+        ({"valid": FAR}, [], ["after.payments.valid"]),
+        ({"n": 2**40}, [("unreadable value", "public.payment/7")], ["after.payments"]),
+        ({"n": "none"}, [("unreadable value", "public.payment/7")], ["after.payments"]),
+    ],
+)
+def test_a_member_finds_its_documents_whatever_else_it_holds(
+    new_ledger: NewLedger, lost: dict[str, object], letters: list[tuple[str, str]], missing: list[str]
+) -> None:
+    """What it leaves and what it comes to are both told, though its other values do not arrive."""
+    log = started("trip", "payment")
+    log.transaction(insert("trip", {"id": 1}, {}), insert("trip", {"id": 2}, {}))
+    log.transaction(insert("payment", {"id": 7}, {"trip": 1, "doc": '{"a":1}', "n": 1}))
+    log.transaction(update("payment", {"id": 7}, {"trip": 2, "doc": '{"a":1}', "n": 1, **lost}))
+    entities = {"trip": Entity("trip", "public.trip", (PAYMENTS,))}
+    context, found = consumed(new_ledger, log, plan(TRIP, PAYMENT, entities=entities))
+    assert found == letters
+    left, came = context.of_type("entity.changed")[3:]
+    assert (left.event["subject"], left.data["before"]["payments"][0]["id"]) == ("trip/1", 7)
+    assert (came.event["subject"], came.data["missing"]) == ("trip/2", missing)
+    assert [each["id"] for each in came.data["after"].get("payments", [])] == ([] if letters else [7])
+
+
+@pytest.mark.parametrize("unknown_before", [False, True])
+def test_what_a_change_loses_was_known_before_it(new_ledger: NewLedger, unknown_before: bool) -> None:
+    """Whatever else of the table was not known then."""
+    dated = table("trip", "id", column("id", "int4"), column("valid", "date"))
+    log = started("trip")
+    log.transaction(insert("trip", {"id": 9}, {"valid": FAR if unknown_before else "2026-01-02Z"}))
+    log.transaction(insert("trip", {"id": 1}, {"valid": "2026-01-01Z"}))
+    log.transaction(update("trip", {"id": 1}, {"valid": FAR}))
+    context, _ = consumed(new_ledger, log, plan(dated, entities={"trip": Entity("trip", "public.trip")}))
+    last = context.of_type("entity.changed")[-1].data
+    assert (last["before"], last["missing"]) == ({"id": 1, "valid": "2026-01-01"}, ["after.valid"])
 
 
 def test_a_truncate_forgets_what_could_not_be_read(new_ledger: NewLedger) -> None:
