@@ -1,9 +1,17 @@
 """Which transactions that follow one another may be applied as one, though documents are told as of each of them.
 
 That is so while no document shows what two of them change: then each document before the first and behind the last is
-what it is before and behind its own transaction. Documents are known by the rows from which they grow, as the store is
-before the first. What could lead elsewhere by then ends the group: a row that two transactions change; a row that one
-changes and to which a row refers that another changes; a member that is loaded and not watched.
+what it is before and behind its own transaction. Which documents a transaction changes is asked for all of them at
+once, over the store as it is before the first. That must be what the answer would be at its turn, so a group ends at
+
+1. a row that another transaction of it changes,
+2. a value by which rows refer to one another, which a row has or had that another one changes,
+3. a row that refers, as another one does not yet, to rows below which another one changes something,
+4. a document that another one touches,
+5. a member that is loaded without being watched, where another one touches a document.
+
+Any way from a changed row up to a root that is not there before the first is made by an earlier transaction, at one of
+its steps. At the last step, 2 stands against that, at all others 3.
 """
 
 from __future__ import annotations
@@ -17,7 +25,7 @@ import msgspec
 from cdc_consumer import roots
 from cdc_consumer.collect import Piece
 from cdc_consumer.decode import Change
-from cdc_consumer.entities import EntityPlan
+from cdc_consumer.entities import EntityPlan, path
 from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
 from wakestream.ledger import Connection
@@ -31,6 +39,37 @@ Token = tuple[Any, ...]
 """A value by which rows refer to one another, or a row."""
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+Images = Mapping[tuple[str, bytes], Mapping[str, msgspec.Raw]]
+"""Rows by table and key."""
+
+
+class Link(NamedTuple):
+    """One of the two ends at which the rows of a member hang on those above it."""
+
+    step: tuple[str, str]
+    """The entity, and the path of the member."""
+    columns: tuple[str, ...]
+    by_key: bool
+    """Whether a row's key tells them."""
+    below: frozenset[str]
+    """The tables of the members below the member."""
+
+    def value(self, image: Mapping[str, msgspec.Raw]) -> Token | None:
+        """What an image has there; None for a row that refers to none."""
+        values = [bytes(image.get(name, b"null")) for name in self.columns]
+        return None if b"null" in values else tuple(map(msgspec.json.decode, values))
+
+
+class Traits(NamedTuple):
+    """What of a transaction decides with which others it may go together."""
+
+    tokens: set[Token]
+    """The rows that it changes, and all values by which these refer to others, or others to them."""
+    tables: set[str]
+    opened: set[str]
+    """Tables with rows that may have come into documents in which they were not."""
 
 
 class Found(NamedTuple):
@@ -56,7 +95,7 @@ class Grouping:
         self._plans = plans
         self._connection = connection
         self._store = store
-        self._watched = frozenset(label for plan in plans for label in plan.watched)
+        self._tables = {label: plan.tables[label] for plan in plans for label in plan.watched}
         self._links = _links(plans)
         self._possible = not store.careful and all(plan.compares_plainly for plan in plans)
         self._pause = 0
@@ -74,26 +113,29 @@ class Grouping:
         return group
 
     def _apart(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """As many as share no row and no value by which their rows refer to others'."""
-        seen = set[Token]()
+        """As many as share no row and no way from one to another."""
+        seen, changed, opened = set[Token](), set[str](), set[str]()
         size, stored = 0, self._stored(pieces)
         for number, piece in enumerate(pieces):
             size += len(piece.changes)
-            tokens = self._tokens(piece, stored)
-            if tokens is None or size > LARGEST or not seen.isdisjoint(tokens):
+            traits = self._traits(piece, stored)
+            if traits is None or size > LARGEST or not seen.isdisjoint(traits.tokens):
                 return pieces[:number]
-            seen |= tokens
+            if not opened.isdisjoint(traits.tables) or not changed.isdisjoint(traits.opened):
+                return pieces[:number]
+            seen |= traits.tokens
+            changed |= traits.tables
+            opened |= traits.opened
         return pieces
 
-    def _stored(self, pieces: Sequence[Piece]) -> Mapping[tuple[str, bytes], Mapping[str, msgspec.Raw]]:
-        """The rows as they are, by table and key, where they refer to others by more than their key."""
+    def _stored(self, pieces: Sequence[Piece]) -> Images:
+        """The rows as they are, where they refer to others by more than their key."""
         changed: dict[str, list[bytes]] = {}
         for change in itertools.chain.from_iterable(piece.changes for piece in pieces):
-            if any(not by_key for _, _, by_key in self._links.get(change.table, ())):
+            if any(not link.by_key for link in self._links.get(change.table, ())):
                 changed.setdefault(change.table, []).append(change.key)
-        tables = {label: plan.tables[label] for plan in self._plans for label in plan.watched}
         asked = [
-            (label, keys, self._connection.ask(tables[label].present, ("[" + b",".join(keys).decode() + "]",)))
+            (label, keys, self._connection.ask(self._tables[label].present, ("[" + b",".join(keys).decode() + "]",)))
             for label, keys in changed.items()
         ]
         return {
@@ -102,31 +144,32 @@ class Grouping:
             for place, text in answer.fetchall()
         }
 
-    def _tokens(self, piece: Piece, stored: Mapping[tuple[str, bytes], Mapping[str, msgspec.Raw]]) -> set[Token] | None:
+    def _traits(self, piece: Piece, stored: Images) -> Traits | None:
         """What a transaction must not share with another; None where its images do not tell."""
-        tokens = set[Token]()
+        traits = Traits(set(), set(), set())
         for change in piece.changes:
-            if change.table not in self._watched:
+            if change.table not in self._tables:
                 continue
-            tokens.add((change.table, change.key))
+            traits.tables.add(change.table)
+            traits.tokens.add((change.table, change.key))
+            new = self._new(change)
+            if new is None:
+                return None
+            old = stored.get((change.table, change.key), {})
             key = _fields.decode(change.key)
-            for step, columns, by_key in self._links[change.table]:
-                images = [key]
-                if not by_key:
-                    new = self._new(change)
-                    if new is None:
-                        return None
-                    images = [new, stored.get((change.table, change.key), {})]
-                for image in images:
-                    values = tuple(bytes(image.get(name, b"null")) for name in columns)
-                    if b"null" not in values:
-                        tokens.add((*step, *map(msgspec.json.decode, values)))
-        return tokens
+            for link in self._links[change.table]:
+                before = link.value(key if link.by_key and change.op != "c" else old)
+                after = link.value(key if link.by_key and change.op != "d" else new)
+                traits.tokens.update((*link.step, *value) for value in (before, after) if value is not None)
+                if after is not None and after != before:
+                    traits.opened.update(link.below)
+        return traits
 
     def _new(self, change: Change) -> Mapping[str, msgspec.Raw] | None:
+        """The row as it is left; None where that is not all told."""
         if change.after is None:
             return {}
-        plan = next(plan.tables[change.table] for plan in self._plans if change.table in plan.watched)
+        plan = self._tables[change.table]
         if plan.is_doubtful(change.after):
             return None
         found = _fields.decode(change.after)
@@ -157,15 +200,16 @@ class Grouping:
         return Group(pieces[:together], ends, [Found(plan, _those(touched, ends[-1])) for plan, touched in found])
 
 
-def _links(plans: Sequence[EntityPlan]) -> dict[str, list[tuple[Token, tuple[str, ...], bool]]]:
-    """By table: by which of its columns its rows refer to others, in which step, and whether its key says them."""
-    links: dict[str, list[tuple[Token, tuple[str, ...], bool]]] = {}
+def _links(plans: Sequence[EntityPlan]) -> dict[str, list[Link]]:
+    """By table how its rows refer to others, or others to them."""
+    links: dict[str, list[Link]] = {}
     for plan in plans:
         for label in plan.watched:
             links.setdefault(label, [])
         for label, step, columns in plan.links:
             by_key = set(columns) <= set(plan.tables[label].table.key)
-            links[label].append(((plan.entity.name, step), columns, by_key))
+            below = frozenset(c[-1].table for c in plan.watched_chains if path(c).startswith(f"{step}."))
+            links[label].append(Link((plan.entity.name, step), columns, by_key, below))
     return links
 
 
