@@ -32,6 +32,8 @@ class Counts:
     run_in: Rate
     """What is written before any latency is measured: Java compiles only what it has done thousands of times."""
     rates: tuple[Rate, ...]
+    burst: Rate
+    """What is written as fast as one session does."""
     triggers: int
     """Triggers on one table."""
     touched: int
@@ -61,6 +63,7 @@ FULL = Counts(
         Rate(per_second=20, measured=500, warm_up=60, activates=1),
         Rate(per_second=200, measured=4000, warm_up=400, activates=10),
     ),
+    burst=Rate(per_second=1_000_000, measured=20_000, warm_up=0, activates=10),
     triggers=100,
     touched=5,
     updates=90_000,
@@ -78,6 +81,7 @@ QUICK = Counts(
         Rate(per_second=20, measured=60, warm_up=20, activates=1),
         Rate(per_second=200, measured=600, warm_up=100, activates=10),
     ),
+    burst=Rate(per_second=1_000_000, measured=5_000, warm_up=0, activates=10),
     triggers=100,
     touched=5,
     updates=10_000,
@@ -95,6 +99,7 @@ TINY = Counts(
         Rate(per_second=20, measured=10, warm_up=2, activates=1),
         Rate(per_second=200, measured=40, warm_up=10, activates=10),
     ),
+    burst=Rate(per_second=1_000_000, measured=200, warm_up=0, activates=10),
     triggers=100,
     touched=5,
     updates=1_000,

@@ -55,6 +55,31 @@ def measure_documents(rig: Rig, setup: Setup) -> list[Figure]:
     return [
         *figures.latency_figures(f"{name}.event", what, waits["document"]),
         *figures.over_figures(f"{name}.event", what, waits["document"], waits["bare"]),
+        *_burst(rig, setup),
+    ]
+
+
+def _burst(rig: Rig, setup: Setup) -> list[Figure]:
+    """Transactions of one row, and of one document, as fast as one session sends them."""
+    rate = rig.counts.burst
+    pool, marks = rig.marks(rate.rows), rig.marks(rate.rows)
+    traffic.fill(rig.source.url, pool)
+    rig.wait_applied(setup)
+    rig.say(f"{rate.rows:,} documents, as fast as they are written")
+    with (
+        Child(readers.bare, rig.bootstrap, rig.source.changes, marks) as bare,
+        Child(readers.documents, rig.bootstrap, rig.source.context, marks) as documents,
+        Child(traffic.pace, rig.source.url, rate, marks, pool) as writer,
+    ):
+        children.begin(bare, documents, writer)
+        with rig.meter.phase("documents.burst"):
+            began = min(writer.result(readers.PATIENCE).values())
+            last_change, last_event = max(bare.result().values()), max(documents.result().values())
+    name, what = "documents.burst", f"{rate.rows:,} transactions of one document each, as fast as they are written"
+    return [
+        Figure(f"{name}.per_s", f"{what}: until our last event", rate.rows / (last_event - began), "tx/s"),
+        Figure(f"{name}.bare_per_s", f"{what}: until the last change", rate.rows / (last_change - began), "tx/s"),
+        Figure(f"{name}.ratio", f"{what}: the one over the other", (last_event - began) / (last_change - began), ""),
     ]
 
 

@@ -21,6 +21,7 @@ OTHERS = {
     *("load.with_us.bare_s", "load.with_us.events_s", "load.ratio", "load.slow_down", "load.bare_slow_down"),
     *("backlog.bare.per_cpu_s", "backlog.bare.per_s", "backlog.bytes_per_change"),
     *("runs.per_s", "runs.bare.per_s", "runs.of_bare", "runs.cpu_ms", "runs.growth_mb"),
+    *("documents.burst.per_s", "documents.burst.bare_per_s", "documents.burst.ratio"),
     "scale.bare.per_cpu_s",
     *("triggers.events_per_s", "triggers.events_per_cpu_s", "triggers.evaluations_per_s"),
 }
