@@ -107,7 +107,8 @@ class Grouping:
         if self._pause:
             self._pause -= 1
             return None
-        group = self._group(self._apart(pieces[:WINDOW]))
+        sizes = itertools.accumulate(len(piece.changes) for piece in pieces[:WINDOW])
+        group = self._group(self._apart(pieces[: sum(size <= LARGEST for size in sizes)]))
         if group is None:
             self._pause = PAUSE
         return group
@@ -115,11 +116,10 @@ class Grouping:
     def _apart(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """As many as share no row and no way from one to another."""
         seen, changed, opened = set[Token](), set[str](), set[str]()
-        size, stored = 0, self._stored(pieces)
+        stored = self._stored(pieces)
         for number, piece in enumerate(pieces):
-            size += len(piece.changes)
             traits = self._traits(piece, stored)
-            if traits is None or size > LARGEST or not seen.isdisjoint(traits.tokens):
+            if traits is None or not seen.isdisjoint(traits.tokens):
                 return pieces[:number]
             if not opened.isdisjoint(traits.tables) or not changed.isdisjoint(traits.opened):
                 return pieces[:number]
