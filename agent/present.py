@@ -21,6 +21,16 @@ Unknown = Mapping[tuple[str, str], Sequence[str]]
 """Columns whose stored value is not known, by table and key."""
 
 
+# A limit of the program's is one of the row's to us; psycopg counts it as if the ledger were away.
+_NOT_WORKED_OUT = (
+    psycopg.DataError,
+    psycopg.errors.CardinalityViolation,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
 class Place(NamedTuple):
     """Where a source's store stands."""
 
@@ -66,7 +76,7 @@ def _again(connection: Connection, revision: Revision, at: Place, event: Context
     try:
         with connection.transaction():
             image = _read(connection, revision.source, event, entity)
-    except (psycopg.DataError, psycopg.errors.CardinalityViolation) as error:
+    except _NOT_WORKED_OUT as error:
         what = f"{type(error).__name__}, {error.sqlstate}"
         raise EventError(f"{event.subject} cannot be worked out from its rows as they are now", detail=what) from error
     unknown = fences.unknown(connection, revision.source, set(tables))
@@ -132,8 +142,21 @@ def _withhold(
         key = {name: json_text.load(bytes(fields[name])) for name in revision.catalogue.tables[label].key}
         return unknown.get((label, fences.key_text(key)), ())
 
+    lost_rows = {place for place, columns in unknown.items() if withholding.LOST_ROW in columns}
+
+    def is_lost(label: str, key: Mapping[str, msgspec.Raw] | None) -> bool:
+        if key is None:
+            return any(table == label for table, _ in lost_rows)
+        values = {name: json_text.load(bytes(raw)) for name, raw in key.items()}
+        return (label, fences.key_text(values)) in lost_rows
+
     text, found = withholding.withhold(of, label, members, image.encode())
     after = cast("dict[str, Any]", json_text.load(text))
+    if entity is not None:
+        found |= set(withholding.lost_members(is_lost, members, _fields.decode(text)))
+        for name in withholding.computed_from(entity, found):
+            after.pop(name, None)
+            found |= {name}
     lost = [path for path in event.data.missing if path.startswith("after.")]
     paths = {f"after.{path}" for path in found}
     return after, sorted(paths.union(path for path in lost if not _holds(after, path.split(".")[1:])))

@@ -10,9 +10,14 @@ from wakestream.errors import EventError
 from wakestream.events import Cause
 from wakestream.ledger import Connection
 
+LONGEST_SUBJECT = 500
+"""Characters of a subject that an index surely takes; of a longer one its digest tells it from others."""
+
 
 def letter(connection: Connection, topic: str, piece: Piece, *, subject: str = "", partition: int = 0) -> None:
     """Keep what could not be processed, once, however often it is read."""
+    if len(subject) > LONGEST_SUBJECT:
+        subject = f"{subject[:LONGEST_SUBJECT]}… ({decode.digest(subject.encode())[:32]})"
     connection.ask(
         'insert into wake.dead_letter (stage, kind, reason, topic, "partition", "offset", digest, subject)'
         " values ('consumer', %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",

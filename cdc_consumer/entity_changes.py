@@ -110,7 +110,7 @@ class Comparison:
         if new is not None:
             missing += [f"after.{each}" for each in (*plan.lost, *new.missing)]
             missing += [f"after.{path(c)}" for c in plan.chains if c[-1].table in self._store.untrusted]
-        elif root.text in self._store.unknown.lost(plan.entity.root):
+        elif self._store.unknown.lacks(plan.entity.root, root.text):
             missing.append("after")  # it is there, and cannot be read
         return EntityChange(
             entity=plan.entity.name,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +12,6 @@ from cdc_consumer.entities import EntityPlan
 from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
 from wakestream import withholding
-from wakestream.capture import Member
 from wakestream.ledger.connection import Answer, Connection
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -78,38 +76,16 @@ def _withhold_missing(plan: EntityPlan, store: Store, document: str) -> Shown:
         return store.unknown.of(label, [key]).get(key, frozenset())
 
     text, paths = withholding.withhold(unknown, entity.root, entity.members, document.encode())
-    if any(store.unknown.lost(label) for label in plan.involved):
-        paths |= set(_lost_members(store, entity.members, _fields.decode(text)))
+
+    def lost(label: str, key: Mapping[str, msgspec.Raw] | None) -> bool:
+        return store.unknown.lacks(label, None if key is None else msgspec.json.encode(key).decode())
+
+    fields = _fields.decode(text)
+    if any(store.unknown.lacks(label) for label in plan.involved):
+        paths |= set(withholding.lost_members(lost, entity.members, fields))
     if not paths:
         return Shown(document, ())
-    fields = _fields.decode(text)
-    for name in _computed_from(plan, paths):
-        fields.pop(name)
+    for name in withholding.computed_from(entity, paths):
+        fields.pop(name, None)
         paths |= {name}
     return Shown(msgspec.json.encode(fields).decode(), tuple(sorted(paths)))
-
-
-def _lost_members(store: Store, members: tuple[Member, ...], fields: Mapping[str, msgspec.Raw]) -> Iterator[str]:
-    """Paths at which a row would stand that the mirror lacks, or may: which rows those belong to cannot be read."""
-    for member in members:
-        image = fields.get(member.name)
-        lost = store.unknown.lost(member.table)
-        if lost and (member.many or image is None or bytes(image) == b"null") and _may_be(member, fields, lost):
-            yield member.name
-        elif image is not None and bytes(image).startswith(b"{"):
-            for path in _lost_members(store, member.members, _fields.decode(image)):
-                yield f"{member.name}.{path}"
-
-
-def _may_be(member: Member, fields: Mapping[str, msgspec.Raw], lost: Collection[str]) -> bool:
-    """Whether one of these rows may be the member: surely not where it is found by its key, and that is another."""
-    if member.many or set(member.references) != set(member.key) or not set(member.columns) <= fields.keys():
-        return True
-    values = {own: fields[column] for own, column in zip(member.references, member.columns, strict=True)}
-    return msgspec.json.encode({name: values[name] for name in member.key}).decode() in lost
-
-
-def _computed_from(plan: EntityPlan, paths: Collection[str]) -> list[str]:
-    """Computed fields whose SQL speaks of what is not known."""
-    words = {name for path in paths for name in (path.rpartition(".")[2], path.replace(".", "__"))}
-    return [c.name for c in plan.entity.computed if words & set(re.findall(r"\w+", c.sql))]

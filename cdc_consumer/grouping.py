@@ -10,6 +10,8 @@ once, over the store as it is before the first. That must be what the answer wou
 4. a document that another one touches,
 5. a member that is loaded without being watched, where another one touches a document.
 
+Where the store lacks rows, ways are not known, and there are no groups.
+
 Any way from a changed row up to a root that is not there before the first is made by an earlier transaction, at one of
 its steps. At the last step, 2 stands against that, at all others 3.
 """
@@ -102,7 +104,7 @@ class Grouping:
 
     def first(self, pieces: Sequence[Piece]) -> Group | None:
         """The first of these transactions that may go together; None where the first goes alone."""
-        if not self._possible or len(pieces) < 2:
+        if not self._possible or len(pieces) < 2 or not self._all_known():
             return None
         if self._pause:
             self._pause -= 1
@@ -112,6 +114,14 @@ class Grouping:
         if group is None:
             self._pause = PAUSE
         return group
+
+    def _all_known(self) -> bool:
+        """Whether every row that documents show, or that leads to one, is in the store."""
+        return not any(
+            label in self._store.untrusted or self._store.unknown.lacks(label)
+            for plan in self._plans
+            for label in plan.involved
+        )
 
     def _apart(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """As many as share no row and no way from one to another."""

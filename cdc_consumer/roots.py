@@ -81,7 +81,7 @@ def ways(plan: EntityPlan, connection: Connection, store: Store, changes: Sequen
     ]
     own = [(i, c) for i, c in enumerate(changes) if c.table == plan.entity.root and c.op != "t"]
     if own:
-        texts = _each(connection, store, own, partial(_keys_of, store, plan.root.of(own[0][1])))
+        texts = _each(connection, store, own, partial(_keys_of, connection, store, plan.root.of(own[0][1])))
         yield Way("", None, by_subject(plan, ((text, [place]) for place, text in texts)))
     for chain, each in asked:
         yield Way(path(chain), chain[-1].fan_out, by_subject(plan, each.take()))
@@ -144,13 +144,15 @@ def _records(
         return []
     table = plan.tables[chain[-1].table].of(rows[0][1])
     if set(chain[-1].references) == set(table.table.key):  # a change of the key is a delete and an insert
-        return _each(connection, store, rows, partial(_keys_of, store, table))
+        return _each(connection, store, rows, partial(_keys_of, connection, store, table))
     changed = [(i, c) for i, c in rows if c.after is not None]
     old = _each(connection, store, rows, partial(_old, connection, table))
     return old + _each(connection, store, changed, partial(_new, connection, table, plan.members_of(chain)))
 
 
-def _keys_of(store: Store, table: TablePlan, rows: Sequence[Placed]) -> list[tuple[int, str]]:
+def _keys_of(connection: Connection, store: Store, table: TablePlan, rows: Sequence[Placed]) -> list[tuple[int, str]]:
+    if store.careful:  # a key that needs no look at it may be one that its column does not hold
+        connection.ask(table.key_texts, ("[" + ",".join(c.key.decode() for _, c in rows) + "]",)).fetchall()
     return [(i, key) for (i, _), key in zip(rows, store.keys(table, [c for _, c in rows]), strict=True)]
 
 

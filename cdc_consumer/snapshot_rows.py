@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+import msgspec
 from psycopg import sql
 
+from cdc_consumer import remembered
 from cdc_consumer.decode import Change
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from wakestream.ledger import Connection
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class SnapshotRows:
@@ -58,7 +62,10 @@ class SnapshotRows:
             ' and image is not null order by "table" collate "C", subject collate "C" limit %s',
             (self._source, list(labels), limit),
         ).fetchall()
-        return [Change("r", label, subject.encode(), image.encode(), kept=True) for label, subject, image in rows]
+        return [
+            Change("r", label, self._key(label, subject, image).encode(), image.encode(), kept=True)
+            for label, subject, image in rows
+        ]
 
     def unseen(self, labels: Sequence[str], limit: int | None = None) -> list[Change]:
         """Deletes for mirrored rows that the snapshot has not shown and no change has touched; in a fixed order."""
@@ -69,8 +76,14 @@ class SnapshotRows:
             changes += [Change("d", label, key.encode(), None, kept=True) for key in keys]
         return changes
 
+    def _key(self, label: str, subject: str, image: str) -> str:
+        """The key of a row that waits; one that is too long to be remembered stands in its image."""
+        if not subject.startswith(remembered.DIGEST):
+            return subject
+        return Store.key_of(self._tables[label], _fields.decode(image))
+
     def _write(self, label: str, rows: Sequence[tuple[str, str | None]]) -> None:
-        newest = dict(rows)  # a key may be shown twice
+        newest = {remembered.subject(key): image for key, image in rows}  # a key may be shown twice
         self._connection.ask(
             'insert into wake.snapshot_row (source, "table", subject, image) select %s, %s, * from unnest(%s::text[],'
             ' %s::text[]) on conflict (source, "table", subject) do update set image = excluded.image',
@@ -81,11 +94,14 @@ class SnapshotRows:
         if not plan.settings.mirror:
             return []
         names = [sql.SQL("m.{}").format(sql.Identifier(column.name)) for column in plan.key_columns]
-        rows = self._connection.execute(
-            sql.SQL(
-                "select {key} from {mirror} as m where not exists (select from wake.snapshot_row r"
-                ' where r.source = %s and r."table" = %s and r.subject = {key}) order by {names} limit %s'
-            ).format(key=plan.stored_key, mirror=plan.mirror, names=sql.SQL(", ").join(names)),
-            (self._source, plan.label, limit),
-        ).fetchall()
+        query = sql.SQL(
+            "select {key} from {mirror} as m where not exists (select from wake.snapshot_row r"
+            ' where r.source = %s and r."table" = %s and r.subject = {subject}) order by {names} limit %s'
+        ).format(
+            key=plan.stored_key,
+            subject=remembered.subject_sql(plan.stored_key),
+            mirror=plan.mirror,
+            names=sql.SQL(", ").join(names),
+        )
+        rows = self._connection.execute(query, (self._source, plan.label, limit)).fetchall()
         return [key for (key,) in rows]

@@ -118,15 +118,14 @@ def open_position(
     anew = msgspec.structs.replace(fresh, log=max(row.log + 1, fresh.log), epoch=row.epoch, revision=row.revision)
     if (row.system_identifier, row.timeline) != (fresh.system_identifier, fresh.timeline):
         if row.topic_id == identifier:  # Records that were applied stay so; those behind them belong to what is new.
-            anew = msgspec.structs.replace(anew, offset=row.offset, read_from=max(row.read_from, low))
+            read_from = min(max(row.read_from, low), high)
+            anew = msgspec.structs.replace(anew, offset=min(row.offset, high - 1), read_from=read_from)
         return Opened(anew, "the source is another database, or was restored or failed over", clock)
     if row.topic_id != identifier:
         # Positions of the database stay what they are, so the last applied transaction is still known.
         return Opened(msgspec.structs.replace(anew, commit=row.commit), f"topic {topic} was made anew", clock)
-    if row.read_from > high:
-        reason = (
-            f"the change log ends at offset {high}, and {row.read_from} was to be read next: the broker lost its end"
-        )
+    if row.offset >= high:
+        reason = f"the change log ends at offset {high}, and {row.offset} was applied: the broker has lost its end"
         return Opened(msgspec.structs.replace(anew, commit=row.commit, offset=high - 1, read_from=high), reason, clock)
     if row.read_from < low <= row.offset + 1:
         # Only the beginning of a transaction is gone that has not ended: it tells itself that changes are missing.

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
+from cdc_consumer import remembered
 from cdc_consumer.tables import TablePlan
 from wakestream.ledger import Connection
 from wakestream.withholding import LOST_ROW
@@ -33,19 +34,22 @@ class Unknown:
         """Whether any stored value of this table may be unknown."""
         return label in self._tables
 
-    def lost(self, label: str) -> Collection[str]:
-        """The keys of rows that the source has and the mirror lacks."""
-        return self._lost.get(label, ())
+    def lacks(self, label: str, key: str | None = None) -> bool:
+        """Whether the source has rows of this table, or the one with this key, that the mirror lacks."""
+        lost = self._lost.get(label, ())
+        return bool(lost) if key is None else remembered.subject(key) in lost
 
     def of(self, label: str, keys: Sequence[str]) -> dict[str, frozenset[str]]:
         """Which stored columns of these rows are not known, by key; rows without such columns are absent."""
         if label not in self._tables:
             return {}
+        subjects = {key: remembered.subject(key) for key in keys}
         rows = self._connection.ask(
             'select subject, columns from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
-            (self._source, label, list(keys)),
+            (self._source, label, list(subjects.values())),
         ).fetchall()
-        return {subject: frozenset(columns) for subject, columns in rows}
+        found = {subject: frozenset(columns) for subject, columns in rows}
+        return {key: found[subject] for key, subject in subjects.items() if subject in found}
 
     def remember(self, label: str, key: str, columns: Collection[str]) -> None:
         """Of this row these columns are not known, and no others."""
@@ -54,22 +58,22 @@ class Unknown:
             return
         self._tables.add(label)
         if LOST_ROW in columns:
-            self._lost.setdefault(label, set()).add(key)
+            self._lost.setdefault(label, set()).add(remembered.subject(key))
         elif label in self._lost:
-            self._lost[label].discard(key)
+            self._lost[label].discard(remembered.subject(key))
         self._connection.ask(
             'insert into wake.missing_value (source, "table", subject, columns) values (%s, %s, %s, %s)'
             ' on conflict (source, "table", subject) do update set columns = excluded.columns',
-            (self._source, label, key, sorted(columns)),
+            (self._source, label, remembered.subject(key), sorted(columns)),
         )
 
     def forget(self, label: str, keys: Sequence[str]) -> None:
         """All of these rows is known."""
         if label in self._lost:
-            self._lost[label].difference_update(keys)
+            self._lost[label].difference_update(map(remembered.subject, keys))
         self._connection.ask(
             'delete from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
-            (self._source, label, list(keys)),
+            (self._source, label, [remembered.subject(key) for key in keys]),
         )
 
     def forget_table(self, label: str) -> None:
@@ -79,12 +83,13 @@ class Unknown:
 
     def doubt(self, plan: TablePlan, keys: Sequence[str]) -> None:
         """What the mirror has of these rows may be newer or older than it should: it is shown, and never a `before`."""
-        self._doubt(plan, sql.SQL("unnest(%s::text[])"), list(keys))
+        self._doubt(plan, sql.SQL("unnest(%s::text[])"), [remembered.subject(key) for key in keys])
 
     def doubt_all(self, plan: TablePlan) -> None:
         """The same of every row that the mirror has."""
         if plan.settings.mirror:
-            rows = sql.SQL("(select {} from {} m)").format(plan.stored_key, plan.mirror)
+            name = remembered.subject_sql(plan.stored_key)
+            rows = sql.SQL("(select {} from {} m)").format(name, plan.mirror)
             self._doubt(plan, rows)
 
     def _doubt(self, plan: TablePlan, subjects: sql.Composable, *parameters: Any) -> None:

@@ -253,7 +253,7 @@ def unknown(connection: psycopg.Connection[Any], source: str, tables: set[str]) 
         'select "table", subject, columns from wake.missing_value where source = %s and "table" = any(%s)',
         (source, sorted(tables)),
     ).fetchall()
-    return {(table, key_text(exact_json.load(key))): columns for table, key, columns in rows}
+    return {(table, key_text(exact_json.load(key))): columns for table, key, columns in rows if key.startswith("{")}
 
 
 def key_text(key: Mapping[str, Any]) -> str:

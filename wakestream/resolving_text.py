@@ -11,9 +11,14 @@ from collections.abc import Iterator, Mapping
 
 from wakestream.catalogue import Column
 
-_ORDERS = r"<=|>=|<(?!>)|(?<!<)>|\b(?:not\s+)?between\b"
-_EQUALS = r"=(?!>)|<>|!=|\b(?:not\s+)?i?like\b|\b(?:not\s+)?in\b|~"
+_ORDERS = r"<=|>=|<(?!>)|(?<![<=>-])>|\b(?:not\s+)?between\b"
+_EQUALS = r"=(?!>)|<>|!=|\b(?:not\s+)?i?like\b|\b(?:not\s+)?in\b|~|\bis\s+(?:not\s+)?distinct\s+from\b"
+_SORTING = r"\b(?:max|min|greatest|least)\s*\([^()]*|\border\s+by\s[^()]*"
+_GROUPING = r"\bdistinct\s|\bcase\s|\bgroup\s+by\s[^()]*"
+_WORDS = {"enum": _SORTING, "citext": f"{_SORTING}|{_GROUPING}"}
 _OPERATORS = {"enum": rf"(?:{_ORDERS})", "citext": rf"(?:{_ORDERS}|{_EQUALS})"}
+# What may stand before a parenthesis that calls nothing.
+_NO_CALL = r"(?:^|[^\w\s)\"]|\b(?:and|or|not|when|then|else|by|where|is|in|between|case)\b)"
 _ENDING = r"(?:\s+(?:asc|desc))?(?:\s+nulls\s+(?:first|last))?"
 
 
@@ -32,12 +37,17 @@ def comparisons(blank: str, columns: Mapping[str, Column], *, order: bool) -> It
             continue
         spelt = r"\s*\.\s*".join(rf'(?:"{re.escape(part)}"|\b{re.escape(part)}\b)' for part in name.split("."))
         before = r"(?<![.\w])" if "." not in name else r"(?<!\w)"
-        operators = _OPERATORS[column.base]
-        forms = [rf"{before}(?P<name>{spelt})\s*{operators}", rf"{operators}\s*{before}(?P<name>{spelt})(?!\s*[(.])"]
+        bare = re.sub(rf"({_NO_CALL}\s*)\((\s*{spelt}\s*)\)", r"\1 \2 ", blank, flags=re.IGNORECASE)
+        operators, words = _OPERATORS[column.base], _WORDS[column.base]
+        forms = [
+            rf"{before}(?P<name>{spelt})\s*{operators}",
+            rf"{operators}\s*{before}(?P<name>{spelt})(?!\s*(?:[(.]|::))",
+            rf"(?:{words})\s*{before}(?P<name>{spelt})(?!\s*(?:[(.]|::))",
+        ]
         if order:
             forms.append(rf"(?:^|,)\s*{before}(?P<name>{spelt}){_ENDING}\s*(?=,|$)")
         for form in forms:
-            for match in re.finditer(form, blank, re.IGNORECASE):
+            for match in re.finditer(form, bare, re.IGNORECASE):
                 yield _problem(name, column), match.start("name")
 
 

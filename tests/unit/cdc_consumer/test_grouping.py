@@ -20,6 +20,7 @@ from tests.harness.replay import Recording
 from tests.unit.cdc_consumer.tables import PLACEHOLDER, SOURCE, NewLedger, column, plan, table
 from tests.unit.cdc_consumer.test_batch import KEY, consumed, started, whole
 from tests.unit.cdc_consumer.test_entity_property import BOOKING, TABLES, World
+from wakestream import change_log
 from wakestream.capture import Entity, Member
 
 # A list that is loaded only, over a table that another member follows; and one row out of several.
@@ -231,6 +232,21 @@ def test_a_truncate_stands_alone(new_ledger: NewLedger) -> None:
     log.transaction(update("booking", {"id": 1}, {"flight": 1, "ref": "a"}))
     log.transaction(update("booking", {"id": 2}, {"flight": 2, "ref": "b"}))
     assert told(new_ledger, log, ALL) == [2]
+
+
+@pytest.mark.parametrize("lost", ["a row", "changes"])
+def test_a_store_that_lacks_rows_has_no_groups(new_ledger: NewLedger, lost: str) -> None:
+    """A row that is changed may be one that comes into documents."""
+    log = booked(1, 2)
+    if lost == "a row":
+        log.transaction(update("payment", {"id": 1}, {"ref": "r1", "amount": 2**40}))
+    else:
+        control = change_log.Control(reason="x", tables=["public.payment"], ts_ms=1_795_363_190_994)
+        log.raw(change_log.key("gap"), change_log.encode(control))
+    log.transaction(update("payment", {"id": 1}, {"ref": "r1", "amount": 3}))
+    log.transaction(update("booking", {"id": 2}, {"flight": 2, "ref": "r1"}))
+    log.transaction(update("bag", {"booking": 1, "n": 1}, {"weight": 3}))
+    assert told(new_ledger, log, ALL) == []
 
 
 def test_keys_in_two_spellings_go_one_by_one(new_ledger: NewLedger) -> None:

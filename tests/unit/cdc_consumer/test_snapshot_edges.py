@@ -44,6 +44,7 @@ LETTERS = "select kind, subject from wake.dead_letter order by id"
         ("jsonb", ['"a"', '{"b": 1}', "[3]"]),
         ("timestamptz", ["2026-01-01T00:00:00.5Z", "2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"]),
         ("numeric", ["1.50", "2", "3.0"]),
+        ("text", [random.Random(seed).randbytes(1_330).hex() for seed in (1, 2, 3)]),
     ],
 )
 def test_keys_that_the_ledger_prints_otherwise_than_debezium(new_ledger: NewLedger, base: str, keys: list[str]) -> None:

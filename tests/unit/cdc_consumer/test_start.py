@@ -55,31 +55,33 @@ def test_it_goes_on_where_it_stood(monkeypatch: pytest.MonkeyPatch, ledger: Conn
     assert (found.position.log, found.position.offset, found.position.read_from) == (1, 5000, 4990)
 
 
-@pytest.mark.parametrize("end", [5001, 4990])
-def test_a_log_that_ends_where_it_stood(monkeypatch: pytest.MonkeyPatch, ledger: Connection, end: int) -> None:
-    assert opened(monkeypatch, ledger, high=end).gap is None
+def test_a_log_that_ends_where_it_stood(monkeypatch: pytest.MonkeyPatch, ledger: Connection) -> None:
+    assert opened(monkeypatch, ledger, high=5001).gap is None
 
 
-def test_a_log_whose_end_the_broker_has_lost(monkeypatch: pytest.MonkeyPatch, ledger: Connection) -> None:
+@pytest.mark.parametrize("end", [5000, 4995, 4000])
+def test_a_log_whose_end_the_broker_has_lost(monkeypatch: pytest.MonkeyPatch, ledger: Connection, end: int) -> None:
     """What comes at those offsets now is new, and must not be taken for what was there."""
-    found = opened(monkeypatch, ledger, high=4000)
-    assert found.gap == "the change log ends at offset 4000, and 4990 was to be read next: the broker lost its end"
+    found = opened(monkeypatch, ledger, high=end)
+    assert found.gap == f"the change log ends at offset {end}, and 5000 was applied: the broker has lost its end"
     at = found.position
-    assert (at.log, at.offset, at.read_from, at.commit) == (2, 3999, 4000, 123456)
+    assert (at.log, at.offset, at.read_from, at.commit) == (2, end - 1, end, 123456)
 
 
-@pytest.mark.parametrize(("low", "read_from"), [(0, 4990), (4995, 4995)])
+@pytest.mark.parametrize(
+    ("low", "high", "offset", "read_from"), [(0, 6000, 5000, 4990), (4995, 6000, 5000, 4995), (0, 4000, 3999, 4000)]
+)
 def test_another_database_tells_nothing_of_the_old_one_again(
-    monkeypatch: pytest.MonkeyPatch, ledger: Connection, low: int, read_from: int
+    monkeypatch: pytest.MonkeyPatch, ledger: Connection, low: int, high: int, offset: int, read_from: int
 ) -> None:
     """The log goes on in its topic: what was applied of it stays so."""
     later = msgspec.structs.replace(REVISION.catalogue, timeline=REVISION.catalogue.timeline + 1)
     capture.store(ledger, later, REVISION.capture)
     ledger.commit()
-    found = opened(monkeypatch, ledger, low=low)
+    found = opened(monkeypatch, ledger, low=low, high=high)
     assert found.gap == "the source is another database, or was restored or failed over"
     at = found.position
-    assert (at.log, at.offset, at.read_from, at.commit) == (2, 5000, read_from, None)
+    assert (at.log, at.offset, at.read_from, at.commit) == (2, offset, read_from, None)
     assert (at.timeline, at.system_identifier) == (later.timeline, later.system_identifier)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 
+import msgspec
 import pytest
 
 from tests.harness.debezium import delete, insert, truncate, update
@@ -184,6 +185,59 @@ def test_a_value_that_no_index_takes_is_a_letter(new_ledger: NewLedger) -> None:
     )
     assert letters == [("unreadable value", "public.bag/1")]
     assert [each.data["after"]["bags"][0]["id"] for each in context.of_type("entity.changed")] == [2]
+
+
+@pytest.mark.parametrize("largest", [1, 10**6])
+def test_a_key_too_long_for_an_index(new_ledger: NewLedger, largest: int) -> None:
+    """A source takes keys of 2,704 bytes, which leaves no room for anything beside them."""
+    notes = table("note", "code", column("code", "text"), column("valid", "date"), column("n", "int4"))
+    first, second = (random.Random(seed).randbytes(1_330).hex() for seed in (1, 2))
+    log = started("note")
+    log.transaction(insert("note", {"code": first}, {"valid": FAR}), insert("note", {"code": second}, {"n": 1}))
+    log.transaction(update("note", {"code": first}, {"n": 2**40}))
+    log.transaction(update("note", {"code": second}, {"n": 2}))
+    context, letters = consumed(new_ledger, log, plan(notes), largest=largest)
+    ((kind, subject),) = letters
+    assert (kind, subject[:100]) == ("unreadable value", f"public.note/{first}"[:100])
+    assert [each.data["missing"] for each in context.unique] == [["after.valid"], [], ["before.valid", "after"], []]
+
+
+@pytest.mark.parametrize("key", [3 * 10**9, -(2**40)])
+def test_a_key_that_its_column_does_not_hold(new_ledger: NewLedger, key: int) -> None:
+    """The source has made it larger, and no revision knows."""
+    log = started("bag", "plane", "trip")
+    log.transaction(insert("plane", {"id": key}, {}), insert("trip", {"id": key}, {}), insert("bag", {"id": key}, {}))
+    log.transaction(insert("trip", {"id": 1}, {"plane": 1}))
+    context, letters = consumed(new_ledger, log, compiled())
+    assert letters == [("unreadable value", f"public.{name}/{key}") for name in ("bag", "plane", "trip")]
+    assert context.of_type("entity.changed")[-1].event["subject"] == "trip/1"
+
+
+def test_a_row_that_is_lost_inside_a_list(new_ledger: NewLedger) -> None:
+    """Of every element its own list may lack one; and what is computed from it is not known."""
+    tags = table("tag", "id", column("id", "int4"), column("bag", "int4"), column("n", "int4"))
+    tagged = Member("tags", "public.tag", many=True, columns=("id",), references=("bag",), limit=5, key=("id",))
+    bags = msgspec.structs.replace(BAGS, members=(tagged,))
+    log = started("bag", "tag", "trip")
+    log.transaction(insert("trip", {"id": 1}, {"n": 1}), insert("bag", {"id": 1}, {"trip": 1}))
+    log.transaction(insert("tag", {"id": 9}, {"bag": 1, "n": 2**40}))
+    log.transaction(update("trip", {"id": 1}, {"n": 2}))
+    entities = {"trip": entity(Computed("counted", "jsonb_array_length(bags.rows)", "int4"), members=(bags,))}
+    context, _ = consumed(new_ledger, log, plan(BAG, tags, TRIP, entities=entities))
+    assert context.of_type("entity.changed")[-1].data["missing"] == ["before.bags.tags", "after.bags.tags"]
+
+
+def test_what_is_computed_from_below_a_lost_row(new_ledger: NewLedger) -> None:
+    deep = msgspec.structs.replace(
+        BY_KEY, members=(Member("kind", "public.bag", columns=("id",), references=("id",), key=("id",)),)
+    )
+    log = started("bag", "plane", "trip")
+    log.transaction(insert("plane", {"id": 7}, {"doc": "1"}), insert("trip", {"id": 1}, {"plane": 7}))
+    log.transaction(update("plane", {"id": 7}, {"doc": NO_TEXT}))
+    free = Computed("free", "coalesce(plane_row__kind.trip, 0)", "int4")
+    context, _ = consumed(new_ledger, log, plan(BAG, PLANE, TRIP, entities={"trip": entity(free, members=(deep,))}))
+    last = context.of_type("entity.changed")[-1].data
+    assert (last["missing"], "free" in last["after"]) == (["after.free", "after.plane_row"], False)
 
 
 def test_no_value_in_what_is_logged(new_ledger: NewLedger, caplog: pytest.LogCaptureFixture) -> None:
