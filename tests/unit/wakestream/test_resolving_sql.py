@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -28,6 +29,8 @@ ledger: {url: "postgresql://l"}
 sources:
   air:
     capture: postgresql://c
+"""
+TABLES = """\
     tables: {public.aircraft: {}, public.flight: {}, public.booking: {}, public.bag: {}, public.payment: {}}
 entities:
   booking:
@@ -36,11 +39,13 @@ entities:
 LABELS = [f"public.{name}" for name in ("aircraft", "flight", "booking", "bag", "payment")]
 
 
-def resolved(directory: Path, url: str, text: str) -> Capture:
+def resolved(
+    directory: Path, url: str, text: str, tables: str = TABLES, labels: Sequence[str] = tuple(LABELS)
+) -> Capture:
     path = directory / "wake.yaml"
-    path.write_text(HEAD + text)
+    path.write_text(HEAD + tables + text)
     with psycopg.connect(url) as connection:
-        catalogue = inspection.read_catalogue(connection, "air", LABELS)
+        catalogue = inspection.read_catalogue(connection, "air", labels)
         return resolving.resolve(config.load(path, {}), "air", catalogue, connection)
 
 
@@ -131,13 +136,7 @@ create table trip (
 );
 create table job (id int primary key, trip_id int references trip, urgent urgency, x text);
 """
-OTHER_HEAD = """\
-kafka: {bootstrap_servers: k}
-connect: {url: "http://c", secrets: s}
-ledger: {url: "postgresql://l"}
-sources:
-  air:
-    capture: postgresql://c
+OTHER_TABLES = """\
     tables: {public.city: {}, public.customer: {mask: {email: email}}, public.trip: {}, public.job: {}}
 entities:
   trip:
@@ -145,13 +144,11 @@ entities:
 """
 
 
+OTHER_LABELS = [f"public.{name}" for name in ("city", "customer", "trip", "job")]
+
+
 def others(directory: Path, url: str, text: str) -> Capture:
-    path = directory / "wake.yaml"
-    path.write_text(OTHER_HEAD + text)
-    with psycopg.connect(url) as connection:
-        labels = [f"public.{name}" for name in ("city", "customer", "trip", "job")]
-        catalogue = inspection.read_catalogue(connection, "air", labels)
-        return resolving.resolve(config.load(path, {}), "air", catalogue, connection)
+    return resolved(directory, url, text, OTHER_TABLES, OTHER_LABELS)
 
 
 JOBS = "{table: public.job, many: true, limit: 5"
