@@ -26,6 +26,8 @@ Place = tuple[str, int]
 """Topic and partition."""
 Read = dict[Place, list[Message]]
 
+_OLD_KEY = "__debezium.oldkey"  # Debezium's header of an insert that continues a row under a new key
+
 
 class Reading:
     """One reader over all partitions of all topics."""
@@ -110,5 +112,6 @@ def _sort_in(message: KafkaMessage, found: Read) -> tuple[Place, int]:
         raise TransientError("Kafka gave a message without a place")
     key: Any = message.key()
     value: Any = message.value()
-    found.setdefault((topic, partition), []).append((offset, key, value))
+    moved = any(name == _OLD_KEY for name, _ in message.headers() or ())
+    found.setdefault((topic, partition), []).append((offset, key, value, moved))
     return (topic, partition), offset

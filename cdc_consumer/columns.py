@@ -6,6 +6,7 @@ Facts: the field guide's tables of types, measured on Debezium 3.7 with string n
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from psycopg import sql
 
@@ -17,16 +18,16 @@ from wakestream.mirroring import ledger_type
 # read as they are; PostgreSQL drops the `Z` that Debezium puts behind dates, times and timestamps without zone.
 _CAST = {"numeric", "json", "jsonb", "bytea"}
 
-# Bytes of the types of one length; that of others is at most that of their JSON.
-_WIDTHS = {
-    **{"bool": 1, "int2": 2, "int4": 4, "oid": 4, "float4": 4, "date": 4, "enum": 4, "int8": 8, "float8": 8},
-    **{"time": 8, "timestamp": 8, "timestamptz": 8, "uuid": 16, "interval": 16},
+# What PostgreSQL never stores out of line, in bytes: a pointer would take as much (`toast_helper.c`).
+_INLINE = 24
+# How many bytes values of types without a fixed length have at most; those of others may always have more.
+_SIZES: dict[str, Callable[[bytes], int]] = {
+    "bytea": lambda text: 4 + (len(text) - len(r'"\\x"')) // 2,
+    "bit": lambda text: 8 + len(text) // 8,
+    "vector": lambda text: 8 + 4 * (text.count(b",") + 1),
+    "halfvec": lambda text: 8 + 2 * (text.count(b",") + 1),
+    "sparsevec": lambda text: 16 + 8 * (text.count(b",") + 1),
 }
-_ARRAY_HEADER = 24
-_ELEMENT = 20  # at most, of an element's header and padding, and of what its text may be shorter
-_JSONPATH = 8  # for each character
-# Bytes of an element of those whose text may be shorter: a vector's number, half a point.
-_ELEMENTS = {"vector": 4, "halfvec": 2, "sparsevec": 8, "path": 8, "polygon": 8}
 
 # Arrays whose elements Debezium holds as Java objects that print their name.
 _NAMED_ARRAYS = {
@@ -68,21 +69,18 @@ def null_may_hide(column: Column) -> bool:
     return found is None or int(found[1]) >= _INT16
 
 
-def stored_size(column: Column, text: bytes) -> int:
-    """How many bytes a value takes in its row at most, by its JSON."""
+def may_stand_outside(column: Column, text: bytes) -> bool:
+    """Whether PostgreSQL may have stored a value out of line: of 24 bytes and less it stores none.
+
+    Takes the value's JSON. Nothing else tells: a table may have a shorter `toast_tuple_target`, longer values of other
+    columns may be stored as `main` and stay, and what was once moved out stays there when the row gets short.
+    """
     if text == b"null":
-        return 0
-    elements = text.count(b",") + 1
+        return False
     if column.array:
-        width = _WIDTHS.get(column.base)
-        return _ARRAY_HEADER + (len(text) + _ELEMENT * elements if width is None else width * elements)
-    if column.base in _ELEMENTS:
-        return _ARRAY_HEADER + _ELEMENTS[column.base] * elements
-    if column.base in mirroring.DECODED:
-        return _JSONPATH * len(text) if column.base == "jsonpath" else len(text) + _ELEMENT * elements
-    if column.base == "bit":
-        return _ARRAY_HEADER + len(text) // 8
-    return _WIDTHS.get(column.base, len(text))
+        return text != b"[]"  # others have a header of 24 bytes
+    size = _SIZES.get(column.base)
+    return size is None or size(text) > _INLINE
 
 
 def nested_as_null(column: Column) -> bool:

@@ -75,7 +75,10 @@ class Change(msgspec.Struct, gc=False):
     kept: bool = False
     """Whether it comes from the ledger: its image with masks applied, its key as the ledger prints it."""
     before: bytes | None = None
-    """The old row whole; of a table without a key, which says nowhere else what it was."""
+    """The old row as the message has it: of a table without a key, which says nowhere else what it was, and of updates
+    that tell a null under `REPLICA IDENTITY FULL`, which leave nothing out."""
+    moved: bool = False
+    """Whether an insert is said to continue a row that had another key."""
 
 
 class _Counted(msgspec.Struct, gc=False):
@@ -123,10 +126,14 @@ def change_of(envelope: Envelope, key: bytes | None, keyless: Collection[str] = 
     if op in ("c", "u", "r") and after is None:
         raise EventError("incomplete change", detail=f"{op} of {source.schema}.{source.table} has no new image")
     order = envelope.transaction.total_order if envelope.transaction else None
-    if without_key:
-        old = bytes(envelope.before)
-        return Change(op, label, b"", after, order, source.lsn, before=old if old.startswith(b"{") else None)
-    return Change(op, label, key or b"", after, order, source.lsn)
+    before = old_image(envelope.before) if without_key or (op == "u" and b":null" in image) else None
+    return Change(op, label, b"" if without_key else key or b"", after, order, source.lsn, before=before)
+
+
+def old_image(before: msgspec.Raw) -> bytes | None:
+    """The row as it was before, where a message has it."""
+    image = bytes(before)
+    return image if image.startswith(b"{") else None
 
 
 def counts_of(envelope: Envelope) -> dict[str, int]:

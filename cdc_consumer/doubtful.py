@@ -10,6 +10,7 @@ import msgspec
 
 from cdc_consumer import columns
 from cdc_consumer.tables import TablePlan
+from cdc_consumer.waves import Row
 from wakestream import exact_json
 from wakestream.catalogue import Column
 
@@ -18,9 +19,6 @@ _JAVA_NAME = re.compile(rb'"\[L[\w.$]+;@[0-9a-f]+"')
 # PostgreSQL's last years; what Debezium prints beyond them stands for infinity.
 _LAST_YEAR = {"date": 5874897, "timestamp": 294276, "timestamptz": 294276}
 _NULL = b"null"
-
-_TOAST_ROW = 2000  # bytes; PostgreSQL stores nothing out of line in a row that is shorter
-_TOAST_POINTER = 18  # bytes that remain of what is stored out of line
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
@@ -80,22 +78,45 @@ def may_be_ragged(plan: TablePlan, images: Sequence[bytes]) -> bool:
     return first != last or not plan.shown_names <= set(first)
 
 
-def hidden(plan: TablePlan, before: str, after: str, unknown: frozenset[str]) -> frozenset[str]:
-    """Columns whose null in the new image may be the value that was there: not sent, and printed as null.
+def hidden(plan: TablePlan, row: Row) -> frozenset[str]:
+    """Columns whose null in a row's new image may be the value that was there: not sent, and printed as null.
 
-    That is so where the old value is itself not known, or was large enough to be stored out of line.
+    That is so unless the row is new, its old value is known to be null or too short to stand out of line, or the
+    message has the old row whole.
     """
-    old, new = _fields.decode(before), _fields.decode(after)
-    nulls = {name for name in plan.nulls_for_toast if bytes(new.get(name, b"")) == _NULL}
-    return frozenset(name for name in nulls if name in unknown or _may_be_outside(plan, old, name))
+    change = row.change
+    known = row if change.op == "u" else row.moved
+    is_new = change.op != "u" and known is None and not change.moved
+    if row.after is None or is_new:
+        return frozenset()
+    new = _fields.decode(row.after)
+    nulls = frozenset(name for name in plan.nulls_for_toast if bytes(new.get(name, b"")) == _NULL)
+    if not nulls or _is_whole(plan, change.before):
+        return frozenset()
+    if known is None or known.before is None or not known.before_known:
+        return nulls
+    old = _fields.decode(known.before)
+    return frozenset(
+        column.name
+        for column in plan.shown
+        if column.name in nulls
+        and (column.name in known.missing_before or _may_stand_outside(plan, column, bytes(old[column.name])))
+    )
 
 
-def _may_be_outside(plan: TablePlan, image: dict[str, msgspec.Raw], name: str) -> bool:
-    """PostgreSQL moves the largest values out, one by one, until the row is short enough."""
-    sizes = {column.name: columns.stored_size(column, bytes(image[column.name])) for column in plan.shown}
-    own = sizes[name]
-    inside = sum(size if size <= own else _TOAST_POINTER for size in sizes.values())
-    return own > _TOAST_POINTER and inside + own * (len(plan.table.columns) - len(sizes)) >= _TOAST_ROW
+def _is_whole(plan: TablePlan, before: bytes | None) -> bool:
+    """Whether an old image has more than the key, as with `REPLICA IDENTITY FULL`: then the new one is whole, too."""
+    if before is None:
+        return False
+    told = {name for name, text in _fields.decode(before).items() if bytes(text) != _NULL}
+    return not told <= set(plan.table.key)
+
+
+def _may_stand_outside(plan: TablePlan, column: Column, text: bytes) -> bool:
+    """A value stays out of line when its row has become short again, so its own length alone tells."""
+    if column.name in plan.settings.mask:
+        return text != _NULL
+    return columns.may_stand_outside(column, text)
 
 
 def _readable(column: Column, text: bytes) -> bytes | None:

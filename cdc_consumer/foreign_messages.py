@@ -34,6 +34,7 @@ class _Source(msgspec.Struct, gc=False):
 
 class _Envelope(msgspec.Struct, gc=False):
     op: str | None = None
+    before: msgspec.Raw = msgspec.Raw()
     after: msgspec.Raw = msgspec.Raw()
     source: _Source | None = None
 
@@ -69,20 +70,23 @@ class Entry:
     digest: str = ""
 
 
-Message = tuple[int, bytes | None, bytes | None]
-"""Offset, key and value."""
+Message = tuple[int, bytes | None, bytes | None, bool]
+"""Offset, key and value; whether its headers name an old key, of which it is the row."""
 
 
 def entry(topic: str, partition: int, message: Message, label: str, conversion: Conversion) -> Entry:
     """What a message of the topic of this table says."""
-    offset, key, value = message
+    offset, key, value, moved = message
     if value is None:  # a tombstone
         return Entry("nothing", topic, partition, offset)
     try:
-        return _entry(topic, partition, offset, key, value, label, conversion)
+        found = _entry(topic, partition, offset, key, value, label, conversion)
     except EventError as error:
         digest = decode.digest(value)
         return Entry("broken", topic, partition, offset, reason=error.reason, detail=error.detail, digest=digest)
+    if found.change is not None:
+        found.change.moved = moved
+    return found
 
 
 def _entry(
@@ -111,6 +115,7 @@ def _entry(
         if not image.startswith(b"{"):
             raise EventError("incomplete change", detail=f"{op} of {label} has no new image")
         change.after = conversion.image(image)
+        change.before = decode.old_image(envelope.before) if op == "u" else None
     return found
 
 

@@ -313,13 +313,13 @@ class Store:
 
     def _settle_wave(self, plan: TablePlan, wave: list[Row], known: Mapping[str, frozenset[str]]) -> None:
         """Most rows need no second look: an insert had no row before, and an image that is there is true."""
-        if not plan.settings.mirror and not known:
+        if not plan.settings.mirror and not known and not plan.nulls_for_toast:
             for row in wave:
                 row.before_known = row.change.op == "c"
             return
         plainly = plan.settings.mirror and plan.label not in self.untrusted and not known
         for row in wave:
-            if plainly and row.change.op == "c" and row.moved is None:
+            if plainly and row.change.op == "c" and row.moved is None and not row.change.moved:
                 row.before = None
             elif not plainly or row.before is None or row.moved is not None or plan.nulls_for_toast:
                 self._settle(row, known)
@@ -327,20 +327,16 @@ class Store:
     def _settle(self, row: Row, known: Mapping[str, frozenset[str]]) -> None:
         """What may be said of the image before, and nothing more."""
         row.missing_before = known.get(row.key, frozenset())
-        old, unknown = row.before, row.missing_before
         if row.change.op == "c":
             row.before, row.missing_before = None, frozenset()
-            old, unknown = (
-                (None, frozenset[str]()) if row.moved is None else (row.moved.before, row.moved.missing_before)
-            )
         elif row.plan.label in self.untrusted or WHOLE_ROW in row.missing_before or not row.plan.settings.mirror:
             row.before_known = False
         elif row.before is None and row.change.op != "r":
             row.before_known = False  # a row that is changed was there; the store has missed it
-        if row.change.op in "cu" and old is not None and row.after is not None and row.plan.nulls_for_toast:
-            hidden = doubtful.hidden(row.plan, old, row.after, unknown)
-            if not hidden <= row.missing_after:
-                row.missing_after |= hidden
+        hidden = doubtful.hidden(row.plan, row) if row.plan.nulls_for_toast else frozenset[str]()
+        if not hidden <= row.missing_after:
+            row.missing_after |= hidden
+            if row.plan.settings.mirror:
                 self.unknown.remember(row.plan.label, row.key, row.missing_after)
 
 

@@ -130,7 +130,7 @@ def _columns(subject: Subject, table: Table) -> Iterator[Finding]:
     if unsent:
         evidence = (
             f"an update that leaves a long value of {', '.join(unsent)} as it is does not send it:"
-            " `missing` names it then"
+            " `missing` names it then, and where null may stand for it"
         )
         remedy = f"alter table {sql_name(table)} replica identity full;  -- ACCESS EXCLUSIVE for a moment; more WAL"
         yield finding("tables.toast", subject.of(label), evidence, remedy)

@@ -93,7 +93,8 @@ class Foreign:
         producer = Producer({"bootstrap.servers": self.world.variables["KAFKA_BOOTSTRAP"]})
         for partition, messages in by_partition.items():
             for message in messages[-count:]:
-                producer.produce(self.topic(table), message.value(), message.key(), partition)
+                headers = message.headers() or []
+                producer.produce(self.topic(table), message.value(), message.key(), partition, headers=headers)
         assert producer.flush(30) == 0
 
     def produce(self, table: str, value: bytes) -> None:

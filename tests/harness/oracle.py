@@ -36,7 +36,7 @@ class TableShape:
     null_hides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
     """Columns whose NULL cannot be told from a list with one of these elements."""
     hides_unchanged: tuple[str, ...] = ()
-    """Columns that come as null when a long value was not changed."""
+    """Columns that come as null when a value out of line was not changed."""
 
     def key_of(self, image: Mapping[str, Any]) -> Key:
         return tuple(key_text(image[column]) for column in self.key)
@@ -58,12 +58,12 @@ class TableShape:
         return {column: value for column, value in row.image.items() if column not in unknown}
 
     def hidden(self, before: Row, after: Image, assigned: Collection[str]) -> frozenset[str]:
-        """Columns that an update leaves unknown: null arrives, and it may stand for the long value that was there."""
+        """Columns that an update leaves unknown: null arrives, and it may stand for the value that was there."""
         return frozenset(
             column
             for column in self.hides_unchanged
             if (after[column] is None or (column not in assigned and _is_long(after[column])))
-            and (column in before.hidden or _is_long(before.image[column]))
+            and (column in before.hidden or _is_more_than_a_pointer(before.image[column]))
         )
 
 
@@ -276,8 +276,13 @@ class Documents:
 
 
 def _is_long(value: Any) -> bool:
-    """Whether a value made here stands outside its row; none is of a length that leaves doubt."""
+    """Whether a value made here surely stands outside its row; the others stand inside."""
     return value is not None and len(value) > 250
+
+
+def _is_more_than_a_pointer(value: Any) -> bool:
+    """Whether a bytea or a list may stand outside of a row that was longer once."""
+    return value is not None and (len(value) > 0 if isinstance(value, list) else len(value) > len("\\x") + 2 * 20)
 
 
 def _texts(value: Any) -> list[str]:

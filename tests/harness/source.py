@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -238,6 +238,7 @@ def attached(
     tables: Sequence[str],
     *,
     entities: Mapping[str, Entity] | None = None,
+    unmirrored: Collection[str] = (),
     partitions: int = 3,
     fill: Callable[[AttachedSource], object] = lambda _: None,
 ) -> Generator[AttachedSource]:
@@ -251,7 +252,7 @@ def attached(
         undo.enter_context(_database(source, ddl))
         fill(source)
         undo.enter_context(_topics(source, partitions))
-        captured = undo.enter_context(_revision(source, dict(entities or {})))
+        captured = undo.enter_context(_revision(source, dict(entities or {}), unmirrored))
         undo.enter_context(_connector(source, captured))
         yield source
 
@@ -289,8 +290,9 @@ def _topics(source: AttachedSource, partitions: int) -> Generator[None]:
 
 
 @contextmanager
-def _revision(source: AttachedSource, entities: dict[str, Entity]) -> Generator[Capture]:
-    captured = Capture({label: CapturedTable() for label in source.tables}, entities, f"wake-{secrets.token_hex(8)}")
+def _revision(source: AttachedSource, entities: dict[str, Entity], unmirrored: Collection[str]) -> Generator[Capture]:
+    tables = {label: CapturedTable(mirror=label not in unmirrored) for label in source.tables}
+    captured = Capture(tables, entities, f"wake-{secrets.token_hex(8)}")
     with source.ledger() as connection, source.connect() as database:
         catalogue = inspection.read_catalogue(database, source.name, source.tables)
         capture.store(connection, catalogue, captured)

@@ -34,7 +34,9 @@ class TypeSpec:
     in_array: Rule | None = "nested"
     """The same for its array; None where it has none."""
     unmarked: bool = False
-    """Whether a long value that an update leaves as it is may be missing then."""
+    """Whether a value that may be out of line is missing when null comes after it."""
+    encoded: bool = False
+    """Whether it comes as text, of which nobody knows how long it is stored."""
     unmarked_array: bool = True
     in_arrays: Text | None = None
     """The values of its arrays, where some do not survive in them."""
@@ -54,7 +56,7 @@ INFINITE: Rule = "infinite or BC"
 
 def _hidden(name: str, made: Text, group: str = "core", *, unmarked: bool = True, **more: Any) -> TypeSpec:
     """A type whose arrays come whole, or as null."""
-    return TypeSpec(name, made, in_array=INSIDE, unmarked=unmarked, group=group, **more)
+    return TypeSpec(name, made, in_array=INSIDE, unmarked=unmarked, encoded=True, group=group, **more)
 
 
 TYPES: Sequence[TypeSpec] = (

@@ -287,6 +287,29 @@ def test_triggers_over_its_tables_wake_the_agent_and_a_lost_stretch_is_a_gap(
         detach(world.loaded, theirs.source, with_topics=True)
 
 
+def test_a_long_value_that_a_change_of_the_key_leaves_alone_is_not_told_as_null(
+    stack: Stack, env: dict[str, str], tmp_path: Path
+) -> None:
+    """The two halves of such a change come in two partitions, and the one with the new key looks like an insert."""
+    curve = "(select array_agg(sin(n)) from generate_series(1, 1000) n)"
+    ddl = DDL + FILL + "alter table flight add curve float8[];"
+    with foreign(stack, env, tmp_path, ddl=ddl, wake=WAKE, settings=FORMS["plain"]) as theirs:
+        eventually(lambda: len(theirs.messages("flight")) == 30, "the snapshot of flight")
+        apply(theirs.world.loaded)
+        with writing(theirs) as connection, ConsumerProcess(theirs.raw_config(), tmp_path) as consumer:
+            consumer.start()
+            connection.execute(f"update flight set curve = {curve} where id <= 12".encode())
+            connection.execute(b"update flight set id = id + 5000 where id <= 12")
+            connection.execute(b"insert into flight (id, origin) values (6000, 'END')")
+            context = theirs.wait_read(*(f"public.flight/{n + 5000}" for n in range(1, 13)), "public.flight/6000")
+            assert consumer.stop() == 0
+        told = {each.event["subject"]: each.data for each in context.of_type("row.inserted")}
+        assert told.pop("public.flight/6000")["after"]["curve"] is None
+        assert len(told) == 12
+        for subject, data in told.items():
+            assert ("curve" in data["after"], "after.curve" in data["missing"]) == (False, True), subject
+
+
 def test_a_topic_that_gets_partitions_keeps_the_order_of_every_key(
     stack: Stack, env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -26,13 +26,13 @@ from tests.harness.context import Raw, exact
 from tests.harness.processes import ConsumerProcess
 from tests.harness.source import AttachedSource, Connection, attached
 from tests.harness.stack import REPOSITORY
-from tests.harness.types import Rule
+from tests.harness.types import Rule, TypeSpec
 
 SEED = int(os.environ["WAKE_SEED"])
 EXAMPLES = 24  # rows of each table
 FILLED = 8  # and so many without any NULL
 TOGETHER = 20  # rows of one transaction
-LARGE = 900  # characters of a row, below which nothing of it is out of line
+SHORT = 20  # bytes; a value that has no more in its row is never stored out of line
 
 PAGE = (REPOSITORY / "docs/reference/types.md").read_text()
 TABLES = types.tables()
@@ -52,8 +52,10 @@ class Life:
     """After the insert and after the update."""
     nested: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
     """The columns with arrays of arrays, at the same times."""
-    outside: frozenset[str] = frozenset()
-    """The columns out of line before the update."""
+    sizes: dict[str, int] = field(default_factory=dict[str, int])
+    """How many bytes the values of types without a fixed length have before the update."""
+    outside: set[str] = field(default_factory=set[str])
+    """Those of them that are out of line then."""
 
 
 def row_strategy(label: str, *, filled: bool) -> st.SearchStrategy[tuple[Values, Values]]:
@@ -107,18 +109,20 @@ def insert(connection: Connection, label: str, life: Life) -> None:
 
 
 def update(connection: Connection, label: str, life: Life) -> None:
-    names = [name for name, _, _ in TABLES[label]]
     table = sql.Identifier(*label.split("."))
     varlena = "select a.attname::text from pg_attribute a where a.attrelid = %s::regclass and a.attlen = -1"
-    long = [name for (name,) in connection.execute(varlena, (label,)).fetchall()]
-    chunks = sql.SQL(", ").join(
-        sql.SQL("pg_column_toast_chunk_id({}) is not null").format(sql.Identifier(name))
-        if name in long
-        else sql.SQL("false")
+    names = [name for (name,) in connection.execute(varlena, (label,)).fetchall()]
+    asked = sql.SQL(", ").join(
+        sql.SQL("{}({})").format(sql.SQL(function), sql.Identifier(name))
+        for function in ("pg_column_size", "pg_column_toast_chunk_id")
         for name in names
     )
-    found = connection.execute(sql.SQL("select {} from {} where id = %s").format(chunks, table), (life.number,))
-    life.outside = frozenset(name for name, outside in zip(names, found.fetchone() or (), strict=True) if outside)
+    found = connection.execute(sql.SQL("select {} from {} where id = %s").format(asked, table), (life.number,))
+    stored = found.fetchone() or ()
+    for name, size, chunk in zip(names, stored[: len(names)], stored[len(names) :], strict=True):
+        life.sizes[name] = size or 0
+        if chunk is not None:
+            life.outside.add(name)
     assigned = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in ["id", *life.update])
     query = sql.SQL("update {} as t set {} where id = %s").format(table, assigned)
     say(connection, label, query, [life.number, *life.update.values(), life.number], life)
@@ -200,20 +204,20 @@ def wrong(label: str, life: Life, stage: int, event: Raw, carried: set[str]) -> 
                 found.append(f"{name} {spec.name}: {after.get(name)!r}, not {value!r}")
             continue
         rule = types.in_array(spec) if array else spec.missing
-        unmarked = spec.unmarked_array if array else spec.unmarked
-        unsent = stage == 1 and unmarked and (name in life.outside or is_large(life) or name in carried)
-        if not may_lack(rule, value, name in life.nested[stage]) and not (unsent and not_told(life, name)):
+        unsent = stage == 1 and is_null_in_doubt(life, name, spec, array, carried)
+        if not may_lack(rule, value, name in life.nested[stage]) and not unsent:
             found.append(f"{name} {spec.name} is missing and is {value!r}")
     return found
 
 
-def is_large(life: Life) -> bool:
-    return len(str(life.images[0])) > LARGE
-
-
-def not_told(life: Life, name: str) -> bool:
-    """Whether the update left a column as it was or made it NULL, which look alike where it was out of line."""
-    return name not in life.update or life.update[name] is None
+def is_null_in_doubt(life: Life, name: str, spec: TypeSpec, array: bool, carried: set[str]) -> bool:
+    """Whether null comes in an update, and the value before it was not known or may have been out of line."""
+    if not (spec.unmarked_array if array else spec.unmarked):
+        return False
+    size = life.sizes.get(name, 0)
+    may_stand_outside = size > (0 if spec.encoded and not array else SHORT)
+    null_comes = life.images[1][name] is None or (name in life.outside and name not in life.update)
+    return null_comes and (may_stand_outside or name in carried)
 
 
 @pytest.mark.parametrize("label", TABLES)

@@ -178,6 +178,67 @@ def test_a_change_of_one_column_changes_one_column(events: list[Raw], row: str) 
     assert (found.data["changed"], set(found.data["missing"])) == (["text"], missing)
 
 
+LOST_NULLS = f"""
+    create table shrunk (id int primary key, a bytea, b bytea, c bytea, photo bytea, n int);
+    create table eager (id int primary key, note bytea, photo bytea, n int) with (toast_tuple_target = 128);
+    create table beside (id int primary key, digits numeric, photo bytea, n int);
+    create table wide (id int primary key, {", ".join(f"name{n} name" for n in range(40))}, photo bytea, n int);
+    create table unmirrored (id int primary key, photo bytea, n int);
+    create table whole (id int primary key, photo bytea, n int);
+    alter table whole replica identity full;
+    create function noise(size int) returns bytea language sql as
+        $$ select substr(string_agg(decode(md5(random()::text || g), 'hex'), ''), 1, size)
+           from generate_series(0, size / 16) g $$
+"""
+OUT_OF_LINE = ("shrunk", "eager", "beside", "wide", "unmirrored", "whole")
+
+
+def put_out_of_line(source: AttachedSource) -> None:
+    """A photo in each table that its own length, or that of its row, does not make one to be stored out of line."""
+    names = ", ".join(f"name{n} = 'x'" for n in range(40))
+    statements = (
+        "insert into shrunk values (1, noise(700), noise(700), noise(700), noise(710))",
+        "update shrunk set a = null, b = null, c = null",
+        "insert into eager values (1, noise(2100), noise(90))",
+        "insert into beside values (1, repeat('9712', 900)::numeric, noise(700))",
+        f"insert into wide (id) values (1); update wide set photo = noise(60), {names}",
+        "insert into unmirrored values (1, noise(3000))",
+        "insert into whole values (1, noise(3000)), (2, noise(3000))",
+    )
+    with source.connect() as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_a_null_that_may_stand_for_an_unchanged_value_is_missing(env: dict[str, str], tmp_path: Path) -> None:
+    """The length of the row as it is does not tell what PostgreSQL has stored out of line, and does not send."""
+    labels = [f"public.{name}" for name in OUT_OF_LINE]
+    with (
+        attached(env, LOST_NULLS, labels, unmirrored=["public.unmirrored"], fill=put_out_of_line) as source,
+        ConsumerProcess(source.raw_config, tmp_path) as consumer,
+    ):
+        consumer.start()
+        source.wait_mirrored()
+        with source.connect() as connection:
+            for name in OUT_OF_LINE:
+                table = sql.Identifier(name)
+                outside = sql.SQL("select pg_column_toast_chunk_id(photo) is not null from {}").format(table)
+                assert connection.execute(outside).fetchone() == (True,)
+                connection.execute(sql.SQL("update {} set n = 1 where id = 1").format(table))
+            connection.execute(b"update whole set photo = null where id = 2")
+        source.wait_applied()
+        context = source.context()
+        assert consumer.stop() == 0
+    context.verify_contract()
+    told = {each.event["subject"]: each.data for each in context.of_type("row.updated")}
+    for name in OUT_OF_LINE[:-1]:
+        data = told[f"public.{name}/1"]
+        assert ("photo" in data["after"], "after.photo" in data["missing"]) == (False, True), name
+    first, second = told["public.whole/1"], told["public.whole/2"]
+    assert (first["after"]["photo"], first["changed"]) == (first["before"]["photo"], ["n"])
+    assert (second["after"]["photo"], second["changed"], second["missing"]) == (None, ["photo"], [])
+
+
 # Types whose long values stand outside their row: what an update of another column leaves of them.
 KNOWN = {
     "text": "(select string_agg(md5(n::text), '') from generate_series(1, 300) n)",

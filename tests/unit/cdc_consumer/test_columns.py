@@ -36,16 +36,20 @@ def test_arrays_of_arrays_come_as_nulls_or_as_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "array", "text", "size"),
+    ("base", "array", "text", "outside"),
     [
-        ("bytea", False, b'"\\\\x0102"', 9),
-        ("text", False, b"null", 0),
-        ("float8", False, b"1", 8),
-        ("float8", True, b"[1, 2, 3]", 48),
-        ("text", True, b'["a"]', 49),
-        ("vector", False, b'"[1,2,3]"', 36),
-        ("int4multirange", False, b'"{[1,5)}"', 49),
+        ("bytea", False, b"null", False),
+        ("bytea", False, b'"\\\\x' + b"00" * 15 + b'"', False),
+        ("bytea", False, b'"\\\\x' + b"00" * 24 + b'"', True),
+        ("float8", True, b"[]", False),
+        ("float8", True, b"[1]", True),
+        ("vector", False, b'"[1,2,3,4]"', False),
+        ("vector", False, b'"[1,2,3,4,5]"', True),
+        ("halfvec", False, b'"[1,2,3,4,5]"', False),
+        ("bit", False, b'"0101"', False),
+        ("bit", False, b'"' + b"01" * 70 + b'"', True),
+        ("int4multirange", False, b'"{[1,5)}"', True),
     ],
 )
-def test_how_much_of_a_row_a_value_takes_at_most(base: str, array: bool, text: bytes, size: int) -> None:
-    assert columns.stored_size(column("c", base, array=array), text) == size
+def test_what_may_stand_out_of_line(base: str, array: bool, text: bytes, outside: bool) -> None:
+    assert columns.may_stand_outside(column("c", base, array=array), text) == outside

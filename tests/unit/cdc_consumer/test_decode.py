@@ -19,6 +19,15 @@ def test_an_update() -> None:
     assert found == decode.Change("u", "public.flight", b'{"id":7}', b'{"id":7,"n":1.50}', 2, 9)
 
 
+def test_the_old_row_is_kept_where_it_tells_that_a_null_is_one() -> None:
+    def before(old: str, new: str) -> bytes | None:
+        return change(b'{"id":7}', f'{{"op":"u","before":{old},"after":{new},{SOURCE},{BLOCK}}}').before
+
+    assert before('{"id":7,"n":1}', '{"id":7,"n":null}') == b'{"id":7,"n":1}'
+    assert before('{"id":7,"n":1}', '{"id":7,"n":2}') is None
+    assert before("null", '{"id":7,"n":null}') is None
+
+
 def test_a_delete_has_no_image_and_a_truncate_no_key() -> None:
     assert change(b'{"id":7}', f'{{"op":"d","before":{{"id":7}},"after":null,{SOURCE},{BLOCK}}}').after is None
     assert change(None, f'{{"op":"t","before":null,"after":null,{SOURCE},{BLOCK}}}').key == b""

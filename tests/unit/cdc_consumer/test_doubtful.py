@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from cdc_consumer import doubtful
+from cdc_consumer.decode import Change
+from cdc_consumer.waves import Row
 from tests.unit.cdc_consumer.tables import PLACEHOLDER, column, table, table_plan
+from wakestream.capture import CapturedTable
 
 TABLE = table(
     "flight",
@@ -111,20 +115,38 @@ def test_years_out_of_the_common(name: str, sent: str, read: str | None) -> None
     assert name == "instant" or PLAN.is_doubtful(image(**{name: sent}))
 
 
-def hidden(before: dict[str, Any], after: dict[str, Any], unknown: set[str] | None = None) -> set[str]:
-    texts = [json.dumps({c.name: fields.get(c.name) for c in TABLE.columns}) for fields in (before, after)]
-    return set(doubtful.hidden(PLAN, texts[0], texts[1], frozenset(unknown or set())))
+HIDING = {"photo", "prices", "moods", "flags", "ratios"}
+PHOTO = {"photo": "\\x" + "00" * 30}
 
 
-def test_a_null_after_a_long_value_may_be_that_value() -> None:
-    long = {"photo": "\\x" + "00" * 2500, "ratios": [1] * 300}
-    assert hidden(long, {}) == {"photo", "ratios"}
-    assert hidden(long, {**long, "photo": "\\x00"}) == set()
+def text(fields: dict[str, Any]) -> str:
+    return json.dumps({c.name: fields.get(c.name) for c in TABLE.columns})
+
+
+def updated(
+    before: dict[str, Any] | None,
+    after: dict[str, Any],
+    unknown: Sequence[str] = (),
+    sent: dict[str, Any] | None = None,
+) -> Row:
+    change = Change("u", TABLE.label, b"{}", b"{}", before=None if sent is None else text(sent).encode())
+    old = None if before is None else text(before)
+    return Row(change, PLAN, "", old, text(after), before is not None, frozenset(unknown))
+
+
+def hidden(before: dict[str, Any] | None, after: dict[str, Any], unknown: Sequence[str] = ()) -> set[str]:
+    return set(doubtful.hidden(PLAN, updated(before, after, unknown)))
+
+
+def test_a_null_after_a_value_that_may_stand_out_of_line_may_be_that_value() -> None:
+    """However short the row is: a value stays where it was put when the row was longer."""
+    before = {**PHOTO, "ratios": [1]}
+    assert hidden(before, {}) == {"photo", "ratios"}
+    assert hidden(before, {**before, "photo": "\\x00"}) == set()
 
 
 def test_a_null_after_a_short_value_is_null() -> None:
-    assert hidden({"photo": "\\x0102", "flags": [True], "note": "x" * 10_000}, {}) == set()
-    assert hidden({"photo": "\\x" + "00" * 300}, {}) == set()
+    assert hidden({"photo": "\\x" + "00" * 20, "flags": [], "note": "x" * 10_000}, {}) == set()
 
 
 def test_columns_whose_unchanged_value_has_a_placeholder_hide_nothing() -> None:
@@ -132,5 +154,38 @@ def test_columns_whose_unchanged_value_has_a_placeholder_hide_nothing() -> None:
 
 
 def test_what_was_not_known_stays_unknown_while_null_comes() -> None:
-    assert hidden({}, {}, {"photo"}) == {"photo"}
-    assert hidden({}, {"photo": "\\x01"}, {"photo"}) == set()
+    assert hidden({}, {}, ["photo"]) == {"photo"}
+    assert hidden({}, {"photo": "\\x01"}, ["photo"]) == set()
+
+
+def test_of_a_row_that_is_not_known_any_null_may_be_an_unchanged_value() -> None:
+    assert hidden(None, {**PHOTO, "note": None}) == HIDING - {"photo"}
+
+
+def test_a_mask_does_not_tell_how_long_a_value_is() -> None:
+    masked = table_plan(TABLE, CapturedTable(mask={"photo": "redact", "flags": "redact"}))
+    row = updated({"photo": "[redacted]"}, {})
+    assert doubtful.hidden(masked, row) == {"photo"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "missing"), [(None, {"photo"}), ({"id": 1}, {"photo"}), ({"id": 1, "note": "as it was"}, set[str]())]
+)
+def test_a_message_with_the_whole_old_row_leaves_nothing_out(sent: dict[str, Any] | None, missing: set[str]) -> None:
+    assert doubtful.hidden(PLAN, updated(PHOTO, {"id": 1}, sent=sent)) == missing
+
+
+def test_an_insert_hides_nothing_unless_it_continues_another_row() -> None:
+    new = Row(Change("c", TABLE.label, b"{}", b"{}"), PLAN, after=text({}))
+    assert doubtful.hidden(PLAN, new) == set()
+    new.change.moved = True  # its other half came elsewhere
+    assert doubtful.hidden(PLAN, new) == HIDING
+    new.moved = Row(Change("d", TABLE.label, b"{}", None), PLAN, "", text({**PHOTO, "flags": [True]}))
+    new.moved.missing_before = frozenset({"ratios"})
+    assert doubtful.hidden(PLAN, new) == {"photo", "flags", "ratios"}
+
+
+def test_a_snapshot_leaves_nothing_out() -> None:
+    row = updated(PHOTO, {})
+    row.change.op = "r"
+    assert doubtful.hidden(PLAN, row) == set()

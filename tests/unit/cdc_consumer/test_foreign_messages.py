@@ -21,7 +21,7 @@ def looked_at(op: str = "u", *, wrap: bool = False, key: Any = None, **more: Any
     named: Any = {"id": 1} if key is None else key
     if wrap:
         body, named = ({"schema": {"type": "struct"}, "payload": each} for each in (body, named))
-    return entry("their.public.flight", 2, (11, _dump(named), _dump(body)), "public.flight", CONVERSION)
+    return entry("their.public.flight", 2, (11, _dump(named), _dump(body), False), "public.flight", CONVERSION)
 
 
 def _dump(value: Any) -> bytes:
@@ -41,6 +41,14 @@ def test_a_change_with_and_without_schemas(wrap: bool) -> None:
     )
 
 
+def test_an_insert_that_continues_another_row_is_said_to() -> None:
+    body = _dump({"op": "c", "before": None, "after": {"id": 1, "status": "late"}, "source": SOURCE})
+    for moved in (True, False):
+        found = entry("t", 0, (0, b'{"id":1}', body, moved), "public.flight", CONVERSION)
+        assert found.change is not None
+        assert found.change.moved == moved
+
+
 def test_rows_of_snapshots() -> None:
     assert looked_at("r").kind == "read"
     assert not looked_at("r").incremental
@@ -52,7 +60,7 @@ def test_truncates_have_no_key() -> None:
 
 
 def test_tombstones_and_rows_of_another_table_say_nothing() -> None:
-    assert entry("t", 0, (0, b'{"id":1}', None), "public.flight", CONVERSION).kind == "nothing"
+    assert entry("t", 0, (0, b'{"id":1}', None, False), "public.flight", CONVERSION).kind == "nothing"
     assert looked_at(source=SOURCE | {"table": "fli.ght"}).kind == "nothing"
 
 

@@ -188,6 +188,31 @@ def test_it_stays_so_through_a_change_of_the_key(connection: Connection, same_pl
     assert rows[4].before_known
 
 
+@pytest.mark.parametrize("mirror", [True, False])
+def test_a_null_of_a_row_that_the_store_does_not_have_may_be_a_value(connection: Connection, mirror: bool) -> None:
+    store = complete_store(connection, plan(PHOTOS, photos=CapturedTable(mirror=mirror)))
+    rows = store.apply(
+        [
+            change("u", PHOTOS, {"id": 1}, {"seats": 1}),
+            change("c", PHOTOS, {"id": 2}, {"seats": 1}),
+            change("u", PHOTOS, {"id": 3}, PHOTO),
+        ]
+    )
+    assert [sorted(row.missing_after) for row in rows] == [["photo"], [], []]
+    (again,) = store.apply([change("u", PHOTOS, {"id": 1}, {"seats": 2})])
+    assert sorted(again.missing_after) == ["photo"]
+    assert sorted(again.missing_before) == (["photo"] if mirror else [])
+
+
+def test_a_null_while_the_mirror_is_not_trusted_may_be_a_value(connection: Connection) -> None:
+    """The value may have come in what the store has not seen."""
+    store = complete_store(connection, plan(PHOTOS))
+    store.apply([change("c", PHOTOS, {"id": 1}, {"photo": None})])
+    store.untrusted = {PHOTOS.label}
+    (row,) = store.apply([change("u", PHOTOS, {"id": 1}, {"seats": 1})])
+    assert sorted(row.missing_after) == ["photo"]
+
+
 def test_columns_that_are_excluded_or_masked(connection: Connection) -> None:
     connection.execute("select set_config('wake.mask_key', 'aa', false)")
     compiled = plan(CUSTOMER, customer=CapturedTable(mask={"name": "hash"}))
