@@ -17,10 +17,6 @@ from wakestream.capture import Entity, Revision
 from wakestream.errors import EventError, TransientError
 from wakestream.events import ContextEvent
 
-Unknown = Mapping[tuple[str, str], Sequence[str]]
-"""Columns whose stored value is not known, by table and key."""
-
-
 # A limit of the program's is one of the row's to us; psycopg counts it as if the ledger were away.
 _NOT_WORKED_OUT = (
     psycopg.DataError,
@@ -80,9 +76,7 @@ def _again(connection: Connection, revision: Revision, at: Place, event: Context
         what = f"{type(error).__name__}, {error.sqlstate}"
         raise EventError(f"{event.subject} cannot be worked out from its rows as they are now", detail=what) from error
     unknown = fences.unknown(connection, revision.source, set(tables))
-    if image is None and withholding.LOST_ROW in unknown.get(
-        (_root(entity, event), fences.key_text(data.key or {})), ()
-    ):
+    if image is None and withholding.LOST_ROW in fences.unknown_of(unknown, _root(entity, event), data.key or {}):
         raise EventError(f"{event.subject} is there, and its row cannot be read")
     after, missing = _withhold(revision, image, event, unknown)
     now = cast("dict[str, Any]", json_text.load(json_text.dump(event)))
@@ -130,7 +124,7 @@ def _read(connection: Connection, source: str, event: ContextEvent, entity: Enti
 
 
 def _withhold(
-    revision: Revision, image: str | None, event: ContextEvent, unknown: Unknown
+    revision: Revision, image: str | None, event: ContextEvent, unknown: fences.Withheld
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """The image without what is not known, and its paths, with those that no image of this event can hold."""
     if image is None:
@@ -140,7 +134,7 @@ def _withhold(
 
     def of(label: str, fields: Mapping[str, msgspec.Raw]) -> Sequence[str]:
         key = {name: json_text.load(bytes(fields[name])) for name in revision.catalogue.tables[label].key}
-        return unknown.get((label, fences.key_text(key)), ())
+        return fences.unknown_of(unknown, label, key)
 
     lost_rows = {place for place, columns in unknown.items() if withholding.LOST_ROW in columns}
 
@@ -148,7 +142,7 @@ def _withhold(
         if key is None:
             return any(table == label for table, _ in lost_rows)
         values = {name: json_text.load(bytes(raw)) for name, raw in key.items()}
-        return (label, fences.key_text(values)) in lost_rows
+        return withholding.LOST_ROW in fences.unknown_of(unknown, label, values)
 
     text, found = withholding.withhold(of, label, members, image.encode())
     after = cast("dict[str, Any]", json_text.load(text))

@@ -7,7 +7,7 @@ from psycopg import sql
 from cdc_consumer import masks
 from cdc_consumer.plan import Plan
 from cdc_consumer.tables import TablePlan
-from wakestream import mirroring, reshaping, topics
+from wakestream import mirroring, remembered, reshaping, topics
 from wakestream.capture import CapturedTable, Revision
 from wakestream.catalogue import Column, Table
 from wakestream.ledger import Connection, settings
@@ -112,7 +112,7 @@ def _add(connection: Connection, plan: TablePlan, old: Table, added: list[str]) 
                 " select %s, %s, {}, %s from {} m"
                 ' on conflict (source, "table", subject) do update set columns ='
                 " array(select distinct unnest(v.columns || excluded.columns) order by 1)"
-            ).format(plan.stored_key, plan.mirror),
+            ).format(remembered.subject_sql(plan.stored_key), plan.mirror),
             (plan.source, plan.label, sorted(unknown)),
         )
 

@@ -14,10 +14,10 @@ from itertools import groupby
 import msgspec
 from psycopg import sql
 
-from cdc_consumer import remembered
 from cdc_consumer.decode import Change
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
+from wakestream import remembered
 from wakestream.ledger import Connection
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg import sql
 
-from cdc_consumer import remembered
 from cdc_consumer.tables import TablePlan
+from wakestream import remembered
 from wakestream.ledger import Connection
 from wakestream.withholding import LOST_ROW
 

@@ -18,7 +18,7 @@ from cdc_consumer.roots import Touched
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from console import sessions, views
-from wakestream import capture, exact_json, fences, ledger
+from wakestream import capture, exact_json, fences, ledger, remembered
 from wakestream.config import Config, reveal
 from wakestream.config.loading import nearest
 from wakestream.errors import ConfigurationError, RefusedError
@@ -121,7 +121,7 @@ class ContextStore:
             found = self.find(plan, values)
             missing = self.connection.execute(
                 'select columns from wake.missing_value where source = %s and "table" = %s and subject = %s',
-                (self.source, label, found[0]),
+                (self.source, label, remembered.subject(found[0])),
             ).fetchone()
             state, position = self.state(label), self.position()
         unknown: list[str] = list(missing[0]) if missing else []

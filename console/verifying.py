@@ -22,7 +22,7 @@ from connectors import databases
 from console import views
 from console.comparing import Found, Side
 from console.context import AS_EVENTS, ContextStore
-from wakestream import exact_json
+from wakestream import exact_json, remembered
 from wakestream.config import Loaded
 from wakestream.errors import RefusedError, TransientError
 from wakestream.ledger import settings
@@ -224,9 +224,10 @@ class _Comparison:
     def _missing(self, keys: list[str]) -> dict[str, frozenset[str]]:
         rows = self._store.connection.execute(
             'select subject, columns from wake.missing_value where source = %s and "table" = %s and subject = any(%s)',
-            (self._store.source, self._plan.label, keys),
+            (self._store.source, self._plan.label, [remembered.subject(key) for key in keys]),
         ).fetchall()
-        return {subject: frozenset(columns) for subject, columns in rows}
+        found = {subject: frozenset[str](columns) for subject, columns in rows}
+        return {key: found[subject] for key in keys if (subject := remembered.subject(key)) in found}
 
     def _verdict(self, state: str, rows: int) -> views.Verified:
         row = self._store.connection.execute(

@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from wakestream import exact_json, topics
+from wakestream import exact_json, remembered, topics
 
 Image = dict[str, Any] | None
 """The fenced columns of a row as `to_jsonb` gives them; None where there is no such row."""
@@ -185,7 +185,7 @@ def read_mirrors(connection: psycopg.Connection[Any], source: str, rows: Sequenc
     images = read(connection, rows, lambda table: mirror(source, table))
     withheld = unknown(connection, source, {row.table for row in rows})
     for place, row in enumerate(rows):
-        image, columns = images[place], withheld.get((row.table, key_text(row.key)), ())
+        image, columns = images[place], unknown_of(withheld, row.table, row.key)
         if image is not None and row.values is not None:  # what is not known is not known to be different
             images[place] = {name: row.values.get(name) if name in columns else value for name, value in image.items()}
     return images
@@ -247,13 +247,28 @@ def untold_of(connection: psycopg.Connection[Any], source: str, labels: Iterable
     return reasons | {table: "it is behind a gap" for table in tables if table in whole & behind_gap}
 
 
-def unknown(connection: psycopg.Connection[Any], source: str, tables: set[str]) -> dict[tuple[str, str], list[str]]:
-    """Columns of mirrored rows whose stored value is not known, by table and key (`key_text`)."""
+Withheld = dict[tuple[str, str], list[str]]
+"""Columns of mirrored rows whose stored value is not known, by table and key (`key_text`; a long one by its digest)."""
+
+
+def unknown(connection: psycopg.Connection[Any], source: str, tables: set[str]) -> Withheld:
+    """Such columns of these tables."""
     rows = connection.execute(
         'select "table", subject, columns from wake.missing_value where source = %s and "table" = any(%s)',
         (source, sorted(tables)),
     ).fetchall()
-    return {(table, key_text(exact_json.load(key))): columns for table, key, columns in rows if key.startswith("{")}
+    return {
+        (table, subject if subject.startswith(remembered.DIGEST) else key_text(exact_json.load(subject))): columns
+        for table, subject, columns in rows
+        if subject.startswith(("{", remembered.DIGEST))
+    }
+
+
+def unknown_of(withheld: Withheld, table: str, key: Mapping[str, Any]) -> Sequence[str]:
+    """Those of one row; its key's columns stand in the order of the index."""
+    text = exact_json.dump(key)
+    subject = remembered.subject(text)
+    return withheld.get((table, key_text(key) if subject == text else subject), ())
 
 
 def key_text(key: Mapping[str, Any]) -> str:

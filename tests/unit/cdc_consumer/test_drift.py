@@ -68,6 +68,18 @@ def test_a_mirror_gets_new_columns_and_wider_types_where_it_stands(connection: C
     assert (second.before_known, second.missing_before) == (True, frozenset())
 
 
+def test_of_a_row_with_a_long_key_a_new_column_is_not_known_either(connection: Connection) -> None:
+    """The ledger remembers such a row by its key's digest."""
+    narrow, wide = (table("note", "code", column("code", "text"), *more) for more in ((), (column("n", "int4"),)))
+    long = {"code": "ä" * 1500}
+    key = json.dumps(long, separators=(",", ":"), ensure_ascii=False).encode()
+    old, new = plan(narrow), plan(wide)
+    complete_store(connection, old).apply([Change("c", "public.note", key, key, 1, 1)])
+    image = json.dumps({**long, "n": 1}, separators=(",", ":"), ensure_ascii=False).encode()
+    (row,) = next_store(connection, old, new).apply([Change("u", "public.note", key, image, 1, 2)])
+    assert (row.before_known, row.missing_before) == (True, {"n"})
+
+
 def test_a_mirror_loses_columns_where_it_stands_with_what_was_missing_of_them(connection: Connection) -> None:
     old, new = plan(SEAT), plan(NARROWER)
     applied(complete_store(connection, old), "c")
