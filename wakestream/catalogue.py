@@ -18,6 +18,8 @@ class Column(msgspec.Struct, frozen=True):
     generated: bool = False
     toastable: bool = False
     """Its values may be stored out of line, so an update may not carry them."""
+    domain: bool = False
+    """Whether its own type is a domain over this one."""
     number: int = 0
     """PostgreSQL's `attnum`, which outlives a new name and is never given twice; 0 in revisions that lack it."""
     labels: tuple[str, ...] = ()

@@ -28,16 +28,16 @@ _TABLES = """
 _COLUMNS = """
     with recursive base as (
         select a.attrelid, a.attnum, a.attname, a.attnotnull, a.attgenerated, a.attstorage,
-               a.atttypid as typ, a.atttypmod as typmod, false as domain_array
+               a.atttypid as typ, a.atttypmod as typmod, false as domain
         from pg_attribute a where a.attrelid = any(%s) and a.attnum > 0 and not a.attisdropped
         union all
         select b.attrelid, b.attnum, b.attname, b.attnotnull or t.typnotnull, b.attgenerated, b.attstorage,
-               t.typbasetype, case when t.typtypmod >= 0 then t.typtypmod else b.typmod end, false
+               t.typbasetype, case when t.typtypmod >= 0 then t.typtypmod else b.typmod end, true
         from base b join pg_type t on t.oid = b.typ where t.typtype = 'd'
     )
     select b.attrelid, b.attnum as number, b.attname::text as name, format_type(b.typ, b.typmod) as type,
-           b.attnotnull as not_null,
-           b.attgenerated <> '' as generated, b.attstorage <> 'p' as toastable, t.typcategory = 'A' as is_array,
+           b.attnotnull as not_null, b.attgenerated <> '' as generated,
+           b.attstorage <> 'p' as toastable, b.domain, t.typcategory = 'A' as is_array,
            case when coalesce(e.typtype, t.typtype) = 'e' then 'enum'
                 when e.typtype = 'd' then 'domain'
                 when coalesce(e.typtype, t.typtype) = 'c' then 'composite'
@@ -152,6 +152,7 @@ def _column(row: dict[str, Any], fields: _Fields) -> Column:
         not_null=row["not_null"],
         generated=row["generated"],
         toastable=row["toastable"],
+        domain=row["domain"],
         number=row["number"],
         labels=tuple(row["labels"]),
         fields=tuple(_column(each, fields) for each in fields.get(row["composite"] or 0, ())),

@@ -53,7 +53,7 @@ _ONLY_INSIDE = {"varbit", "timetz"}
 
 _NEGATIVE_SCALE = re.compile(r"numeric\(\d+,-")
 
-# Arrays whose unchanged out-of-line value comes as the placeholder; that of others comes as null.
+# Arrays whose unchanged out-of-line value comes as the placeholder; that of others, and of domains over these, is null.
 _MARKED_ARRAYS = {"text", "varchar", "bpchar", "json", "jsonb", "int4", "int8", "uuid"}
 # Single values that come as null then.
 _UNMARKED = {"bytea", "bit", "path", "polygon", "sparsevec"} | DECODED | VECTORS
@@ -83,7 +83,9 @@ def null_for_toast(column: Column) -> bool:
     """Whether an unchanged out-of-line value comes as null instead of as the placeholder."""
     if not column.toastable:
         return False
-    return column.base not in _MARKED_ARRAYS if column.array else column.base in _UNMARKED
+    if column.array:
+        return column.domain or column.base not in _MARKED_ARRAYS
+    return column.base in _UNMARKED
 
 
 def is_turned(column: Column) -> bool:

@@ -29,6 +29,7 @@ TEXT = st.one_of(
     lines("", "it's", '"quoted"', "back\\slash", "null", "{}", "a,b", "🛫"),
     st.integers(2500, 3500).map(lambda n: "".join(chr(33 + (n * i * i + i) % 90) for i in range(n))),
 )
+DIGITS = st.text(string.digits, min_size=30, max_size=40)
 SHORT = st.text(string.ascii_letters + "äé '\"\\,", max_size=8)
 FLOATS = st.one_of(st.floats(allow_nan=False, allow_infinity=False).map(repr), lines("NaN", "Infinity", "-Infinity"))
 REALS = st.one_of(
@@ -54,7 +55,7 @@ TIMES = st.times().map(str)  # never 24:00, which comes as 00:00
 SPANS = st.tuples(st.integers(-99, 99), st.integers(-40, 40), st.integers(-(10**11), 10**11)).map(
     lambda parts: f"{parts[0]} mons {parts[1]} days {parts[2]} us"
 )
-BITS = st.text("01", min_size=12, max_size=12)
+BITS = st.text("01", min_size=300, max_size=300)
 BYTES = st.one_of(st.binary(max_size=20), st.binary(min_size=2200, max_size=2300)).map(lambda raw: f"\\x{raw.hex()}")
 HEX = "0123456789abcdef"
 
@@ -91,7 +92,7 @@ DECIMALS = st.decimals(-1000, 1000, places=3)
 QUOTED: Callable[[Any], str] = '"{}"'.format
 INT_RANGES = ranges(st.integers(-(2**30), 2**30))
 BIG_RANGES = ranges(st.integers(-(2**60), 2**60))
-NUM_RANGES = ranges(DECIMALS)
+NUM_RANGES = st.one_of(ranges(DECIMALS), lines(f"[0.{'123' * 20},{'9876' * 20}.5)"))
 DATE_RANGES = ranges(dates)
 TS_RANGES = ranges(datetimes, QUOTED)
 TSTZ_RANGES = ranges(datetimes, '"{}+02"'.format)
@@ -112,8 +113,8 @@ LTREES = st.one_of(
     SHORT_LTREES,
     st.integers(400, 500).map(lambda n: ".".join(f"label{n * i}" for i in range(n))),
 )
-LEXEMES = st.lists(LABELS.map("'{}':1".format), max_size=4, unique=True).map(" ".join)
-QUERIES = st.lists(LABELS.map("'{}'".format), max_size=3).map(" & ".join)
+LEXEMES = st.lists(LABELS.map("'{}':1".format), max_size=12, unique=True).map(" ".join)
+QUERIES = st.lists(LABELS.map("'{}'".format), max_size=9).map(" & ".join)
 PAIRS = st.dictionaries(SHORT, st.one_of(st.none(), SHORT), max_size=3)
 LONG_PAIRS = st.integers(200, 250).map(lambda n: {f"key{i * n}": f"value{i * i * n}" for i in range(n)})
 

@@ -7,6 +7,7 @@ closed list, the one of `tests.harness.types` and of the page.
 from __future__ import annotations
 
 import os
+import random
 import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ SEED = int(os.environ["WAKE_SEED"])
 EXAMPLES = 24  # rows of each table
 FILLED = 8  # and so many without any NULL
 TOGETHER = 20  # rows of one transaction
-SHORT = 20  # bytes; a value that has no more in its row is never stored out of line
+SHORT = 20  # bytes; a value that has no more is never stored out of line
+LONG = 1000  # bytes; what stands here for the length of a value that is compressed
 
 PAGE = (REPOSITORY / "docs/reference/types.md").read_text()
 TABLES = types.tables()
@@ -100,12 +102,13 @@ def say(connection: Connection, label: str, query: sql.Composable, values: Seque
 
 
 def insert(connection: Connection, label: str, life: Life) -> None:
-    query = sql.SQL("insert into {} as t (id, {}) values (%s, {})").format(
+    filler = random.Random(life.number).randbytes(1500).hex() if life.number % 3 else None
+    query = sql.SQL("insert into {} as t (id, filler, {}) values (%s, %s, {})").format(
         sql.Identifier(*label.split(".")),
         sql.SQL(", ").join(map(sql.Identifier, life.values)),
         sql.SQL(", ").join([sql.SQL("%s")] * len(life.values)),
     )
-    say(connection, label, query, [life.number, *life.values.values()], life)
+    say(connection, label, query, [life.number, filler, *life.values.values()], life)
 
 
 def update(connection: Connection, label: str, life: Life) -> None:
@@ -114,13 +117,14 @@ def update(connection: Connection, label: str, life: Life) -> None:
     names = [name for (name,) in connection.execute(varlena, (label,)).fetchall()]
     asked = sql.SQL(", ").join(
         sql.SQL("{}({})").format(sql.SQL(function), sql.Identifier(name))
-        for function in ("pg_column_size", "pg_column_toast_chunk_id")
+        for function in ("pg_column_size", "pg_column_toast_chunk_id", "pg_column_compression")
         for name in names
     )
     found = connection.execute(sql.SQL("select {} from {} where id = %s").format(asked, table), (life.number,))
-    stored = found.fetchone() or ()
-    for name, size, chunk in zip(names, stored[: len(names)], stored[len(names) :], strict=True):
-        life.sizes[name] = size or 0
+    stored, count = found.fetchone() or (), len(names)
+    of_each = (stored[:count], stored[count : 2 * count], stored[2 * count :])
+    for name, size, chunk, compression in zip(names, *of_each, strict=True):
+        life.sizes[name] = LONG if compression else size or 0
         if chunk is not None:
             life.outside.add(name)
     assigned = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in ["id", *life.update])

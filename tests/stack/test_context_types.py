@@ -252,6 +252,9 @@ KNOWN = {
     "uuid[]": "(select array_agg(md5(n::text)::uuid) from generate_series(1, 300) n)",
     "char(32)[]": "(select array_agg(md5(n::text)) from generate_series(1, 300) n)",
     "jsonb[]": "(select array_agg(to_jsonb(array[md5(n::text)])) from generate_series(1, 300) n)",
+    "remark": "(select string_agg(md5(n::text), '') from generate_series(1, 300) n)",
+    "tsvector": "(select string_agg(md5(n::text), ' ')::tsvector from generate_series(1, 300) n)",
+    "numrange": "(select numrange(string_agg((n * 79)::text, '')::numeric, null) from generate_series(1, 2000) n)",
 }
 HIDDEN = {
     "bytea": "(select decode(string_agg(md5(n::text), ''), 'hex') from generate_series(1, 300) n)",
@@ -262,8 +265,11 @@ HIDDEN = {
     "date[]": "(select array_agg(date '2000-01-01' + abs(hashint4(n)) % 9000) from generate_series(1, 3000) n)",
     "oid[]": "(select array_agg(n::oid) from generate_series(100000, 103000) n)",
     "int2[]": "(select array_agg((hashint4(n) % 30000)::int2) from generate_series(1, 3000) n)",
+    "labels": "(select array_agg(md5(n::text)) from generate_series(1, 300) n)",
+    "codes": "(select array_agg(hashint4(n)) from generate_series(1, 2000) n)",
 }
-LONG_DDL = "create table long (id int primary key, n int, " + ", ".join(
+DOMAINS = "create domain remark as text; create domain labels as text[]; create domain codes as int4[];"
+LONG_DDL = f"{DOMAINS}create table long (id int primary key, n int, " + ", ".join(
     f"{column(name)} {name}" for name in (*KNOWN, *HIDDEN)
 )
 STORAGE = "".join(f"; alter table long alter {column(name)} set storage external" for name in (*KNOWN, *HIDDEN))

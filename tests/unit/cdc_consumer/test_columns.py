@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cdc_consumer import columns
@@ -21,6 +22,9 @@ def test_unchanged_long_values_that_come_as_null() -> None:
     hidden = {base for base in ARRAYS if mirroring.null_for_toast(column("c", base, array=True))}
     assert set(ARRAYS) - hidden == {"text", "varchar", "bpchar", "json", "jsonb", "int4", "int8", "uuid"}
     assert not mirroring.null_for_toast(column("c", "int4"))
+    over = msgspec.structs.replace(column("c", "text", array=True), domain=True)
+    assert mirroring.null_for_toast(over)
+    assert not mirroring.null_for_toast(msgspec.structs.replace(column("c", "text"), domain=True))
 
 
 def test_arrays_whose_null_may_be_a_value() -> None:
