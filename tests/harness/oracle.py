@@ -36,7 +36,7 @@ class TableShape:
     null_hides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
     """Columns whose NULL cannot be told from a list with one of these elements."""
     hides_unchanged: tuple[str, ...] = ()
-    """Columns that come as null when a value out of line was not changed."""
+    """Columns that come as null when a value out of line was not changed, so that no other null is sure either."""
 
     def key_of(self, image: Mapping[str, Any]) -> Key:
         return tuple(key_text(image[column]) for column in self.key)

@@ -239,7 +239,7 @@ SHAPES = {
         ("code",),
         lost=("hours", "label"),
         null_hides={"prices": ("NaN", "Infinity", "-Infinity"), "moods": (None,)},
-        hides_unchanged=("ratios", "photo"),
+        hides_unchanged=("ratios", "flags", "days", "moments", "instants", "blobs", "photo"),
     ),
     "public.booking": TableShape("public.booking", ("number", "day")),
 }
