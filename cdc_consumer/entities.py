@@ -61,19 +61,22 @@ class EntityPlan:
         return frozenset(chain[-1].table for chain in self.chains if path(chain) not in told)
 
     @cached_property
-    def links(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-        """By which columns rows refer to one another: a table, the member in question, the table's columns."""
-        found: list[tuple[str, str, tuple[str, ...]]] = []
+    def links(self) -> tuple[tuple[str, str, tuple[str, ...], bool], ...]:
+        """By which columns rows refer to one another: a table, the member in question, the table's columns.
+
+        Last, whether the table's rows stand above the member, and so refer to its rows.
+        """
+        found: list[tuple[str, str, tuple[str, ...], bool]] = []
         for chain in self.watched_chains:
             *above, member = chain
             owner = above[-1].table if above else self.entity.root
-            found += [(member.table, path(chain), member.references), (owner, path(chain), member.columns)]
+            found += [(member.table, path(chain), member.references, False), (owner, path(chain), member.columns, True)]
         return tuple(found)
 
     @cached_property
     def compares_plainly(self) -> bool:
         """Whether values by which rows are found are equal where their JSON is."""
-        named = {(label, name) for label, _, names in self.links for name in names}
+        named = {(label, name) for label, _, names, _ in self.links for name in names}
         found = [self.tables[label].table.column(name) for label, name in named]
         plain = all(column is not None and columns.is_simple_key(column) for column in found)
         return plain and all(self.tables[label].simple_key for label in self.watched)

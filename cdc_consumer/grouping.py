@@ -5,7 +5,7 @@ what it is before and behind its own transaction. Which documents a transaction 
 once, over the store as it is before the first. That must be what the answer would be at its turn, so a group ends at
 
 1. a row that another transaction of it changes,
-2. a value by which rows refer to one another, which a row has or had that another one changes,
+2. a value by which one transaction's row refers, or did, to rows of which another one changes one, or did so,
 3. a row that refers, as another one does not yet, to rows below which another one changes something,
 4. a document that another one touches,
 5. a member that is loaded without being watched, where another one touches a document.
@@ -38,7 +38,7 @@ DOCUMENTS = 500  # of a group
 PAUSE = 10  # transactions that go one by one after the first of them could go with no other
 
 Token = tuple[Any, ...]
-"""A value by which rows refer to one another, or a row."""
+"""A row, or a value by which rows refer to one another."""
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -55,6 +55,8 @@ class Link(NamedTuple):
     columns: tuple[str, ...]
     by_key: bool
     """Whether a row's key tells them."""
+    refers: bool
+    """Whether it is the upper end."""
     below: frozenset[str]
     """The tables of the members below the member."""
 
@@ -67,11 +69,30 @@ class Link(NamedTuple):
 class Traits(NamedTuple):
     """What of a transaction decides with which others it may go together."""
 
-    tokens: set[Token]
-    """The rows that it changes, and all values by which these refer to others, or others to them."""
+    rows: set[Token]
+    """Those that it changes."""
+    referring: set[Token]
+    """All values by which these refer to others, before or after."""
+    referred: set[Token]
+    """All values by which others may refer to these."""
     tables: set[str]
     opened: set[str]
     """Tables with rows that may have come into documents in which they were not."""
+
+    @classmethod
+    def none(cls) -> Traits:
+        """Those of no transaction."""
+        return cls(set(), set(), set(), set(), set())
+
+    def is_apart(self, other: Traits) -> bool:
+        """Whether neither changes what may lead to a document that the other one changes."""
+        return (
+            self.rows.isdisjoint(other.rows)
+            and self.referring.isdisjoint(other.referred)
+            and self.referred.isdisjoint(other.referring)
+            and self.opened.isdisjoint(other.tables)
+            and self.tables.isdisjoint(other.opened)
+        )
 
 
 class Found(NamedTuple):
@@ -125,17 +146,14 @@ class Grouping:
 
     def _apart(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """As many as share no row and no way from one to another."""
-        seen, changed, opened = set[Token](), set[str](), set[str]()
+        seen = Traits.none()
         stored = self._stored(pieces)
         for number, piece in enumerate(pieces):
             traits = self._traits(piece, stored)
-            if traits is None or not seen.isdisjoint(traits.tokens):
+            if traits is None or not seen.is_apart(traits):
                 return pieces[:number]
-            if not opened.isdisjoint(traits.tables) or not changed.isdisjoint(traits.opened):
-                return pieces[:number]
-            seen |= traits.tokens
-            changed |= traits.tables
-            opened |= traits.opened
+            for gathered, more in zip(seen, traits, strict=True):
+                gathered |= more
         return pieces
 
     def _stored(self, pieces: Sequence[Piece]) -> Images:
@@ -156,12 +174,12 @@ class Grouping:
 
     def _traits(self, piece: Piece, stored: Images) -> Traits | None:
         """What a transaction must not share with another; None where its images do not tell."""
-        traits = Traits(set(), set(), set())
+        traits = Traits.none()
         for change in piece.changes:
             if change.table not in self._tables:
                 continue
             traits.tables.add(change.table)
-            traits.tokens.add((change.table, change.key))
+            traits.rows.add((change.table, change.key))
             new = self._new(change)
             if new is None:
                 return None
@@ -170,7 +188,8 @@ class Grouping:
             for link in self._links[change.table]:
                 before = link.value(key if link.by_key and change.op != "c" else old)
                 after = link.value(key if link.by_key and change.op != "d" else new)
-                traits.tokens.update((*link.step, *value) for value in (before, after) if value is not None)
+                ends = traits.referring if link.refers else traits.referred
+                ends.update((*link.step, *value) for value in (before, after) if value is not None)
                 if after is not None and after != before:
                     traits.opened.update(link.below)
         return traits
@@ -216,10 +235,10 @@ def _links(plans: Sequence[EntityPlan]) -> dict[str, list[Link]]:
     for plan in plans:
         for label in plan.watched:
             links.setdefault(label, [])
-        for label, step, columns in plan.links:
+        for label, step, columns, refers in plan.links:
             by_key = set(columns) <= set(plan.tables[label].table.key)
             below = frozenset(c[-1].table for c in plan.watched_chains if path(c).startswith(f"{step}."))
-            links[label].append(Link((plan.entity.name, step), columns, by_key, below))
+            links[label].append(Link((plan.entity.name, step), columns, by_key, refers, below))
     return links
 
 

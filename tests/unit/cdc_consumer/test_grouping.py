@@ -137,6 +137,19 @@ def told(new_ledger: NewLedger, log: LogWriter, compiled: Plan) -> list[int]:
 ALL = plan(*TABLES.values(), entities={"trip": BOOKING})
 
 
+def test_rows_that_only_refer_to_the_same_one_go_together(new_ledger: NewLedger) -> None:
+    plane = Member("plane", "public.flight", columns=("flight",), references=("id",), key=("id",))
+    compiled = plan(*TABLES.values(), entities={"ticket": Entity("ticket", "public.booking", (plane,))})
+    log = started(*TABLES)
+    log.transaction(insert("flight", {"id": 1}, {"status": "s"}))
+    for each in range(1, 5):
+        log.transaction(insert("booking", {"id": each}, {"flight": 1}))
+    log.transaction(update("flight", {"id": 1}, {"status": "t"}))
+    for each in range(1, 5):
+        log.transaction(update("booking", {"id": each}, {"flight": 1, "ref": "r"}))
+    assert told(new_ledger, log, compiled) == [4, 4]
+
+
 def booked(*numbers: int) -> LogWriter:
     """Bookings of one flight each, each with a bag and a payment to come; all of one transaction."""
     log = started(*TABLES)
