@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -23,6 +24,7 @@ from localstack.processes import Command
 from wakestream.errors import FatalError
 
 SYSTEM_USER = "wakestream"  # PostgreSQL refuses to run as root
+PASSWD = Path("/etc/passwd")
 SUPERUSER = "postgres"
 LEDGER = "ledger"
 LEDGER_OWNER = "wake"
@@ -158,20 +160,32 @@ def _system_user() -> str | None:
 
 
 def _make_user(name: str) -> None:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
+    """Make the system user once, though two clusters, or two stacks, start at the same time.
+
+    useradd looks for the name before it locks its files, and then writes over what another one has made meanwhile.
+    """
+    if _has_user(name):
+        return
+    with PASSWD.open() as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        if _has_user(name):
+            return
         made = subprocess.run(
             ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
             capture_output=True,
             text=True,
             check=False,
         )
-        # Two stacks may start at the same time: 9 says that the other one made the user.
-        if made.returncode not in (0, 9):
-            raise FatalError(
-                f"PostgreSQL does not run as root, and user {name} cannot be made: {made.stderr.strip()}"
-            ) from None
+    if made.returncode != 0:
+        raise FatalError(f"PostgreSQL does not run as root, and user {name} cannot be made: {made.stderr.strip()}")
+
+
+def _has_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _open_way(path: Path) -> None:
