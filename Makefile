@@ -41,6 +41,7 @@ test: $(STAMP) ## unit, stack and fault tests, reduced counts, side by side; the
 	test $$stack -eq 0 -a $$faulty -eq 0 -a $$quick -eq 0
 
 soak: $(STAMP) ## the same on the real stack with full counts
+	@$(BIN)/wake model pull
 	WAKE_SOAK=1 $(BIN)/python -m pytest tests/soak tests/stack tests/faults --timeout 7200
 
 check: $(STAMP) ## style, types, layers
