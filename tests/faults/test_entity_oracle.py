@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +126,11 @@ class Writer:
         self._before = after
         if changed:
             self.expected.append(changed)
+
+    @property
+    def current(self) -> Mapping[int, Document]:
+        """The documents as they are, by root key."""
+        return self._before
 
     def close(self) -> None:
         self._connection.close()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +89,13 @@ def source(stack: Stack, env: dict[str, str]) -> Generator[AttachedSource]:
 
 def test_the_store_is_what_the_source_is(source: AttachedSource, stack: Stack, tmp_path: Path) -> None:
     until = time.monotonic() + 60 * MINUTES
-    writer = Writer(source)
 
     def write() -> None:
-        while time.monotonic() < until:
+        while time.monotonic() < until or not writer.current:  # a row to alter must be left
             writer.write()
             threading.Event().wait(BREATH)
 
-    with ConsumerProcess(source.raw_config, tmp_path) as consumer:
+    with closing(Writer(source)) as writer, ConsumerProcess(source.raw_config, tmp_path) as consumer:
         consumer.start()
         source.wait_mirrored()
         source.wait_snapshot_kept()
@@ -117,7 +117,6 @@ def test_the_store_is_what_the_source_is(source: AttachedSource, stack: Stack, t
         assert [told[commit] for commit in sorted(told)] == writer.expected
         verify(source, tmp_path)
         assert consumer.stop() == 0
-    writer.close()
 
 
 def settle(source: AttachedSource) -> None:
