@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
 import pwd
 import shutil
@@ -24,7 +25,7 @@ from localstack.processes import Command
 from wakestream.errors import FatalError
 
 SYSTEM_USER = "wakestream"  # PostgreSQL refuses to run as root
-PASSWD = Path("/etc/passwd")
+ETC = Path("/etc")  # where users stand
 SUPERUSER = "postgres"
 LEDGER = "ledger"
 LEDGER_OWNER = "wake"
@@ -166,23 +167,28 @@ def _make_user(name: str) -> None:
     """
     if _has_user(name):
         return
-    with PASSWD.open() as users:
-        fcntl.flock(users, fcntl.LOCK_EX)
+    lock = os.open(ETC, os.O_RDONLY)  # the directory: useradd puts new files in the place of those in it
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if _has_user(name):
             return
         made = subprocess.run(
-            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
+            ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
             capture_output=True,
             text=True,
             check=False,
         )
+    finally:
+        os.close(lock)
     if made.returncode != 0:
         raise FatalError(f"PostgreSQL does not run as root, and user {name} cannot be made: {made.stderr.strip()}")
 
 
 def _has_user(name: str) -> bool:
+    """Whether a user and its group are there: useradd writes the one before the other."""
     try:
         pwd.getpwnam(name)
+        grp.getgrnam(name)
     except KeyError:
         return False
     return True

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import grp
 import pwd
 import subprocess
 import threading
@@ -17,6 +18,7 @@ class Users:
 
     def __init__(self, answer: int = 0) -> None:
         self.made: list[str] = []
+        self.groups: list[str] = []
         self._answer = answer
         self._asked = 0
         self._together = threading.Barrier(2, timeout=20)
@@ -33,36 +35,36 @@ class Users:
             raise KeyError(name)
         return name
 
+    def getgrnam(self, name: str) -> str:
+        if name not in self.groups:
+            raise KeyError(name)
+        return name
+
     def useradd(self, argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         if self._answer == 0:
             self.made.append(argv[-1])
+            self.groups.append(argv[-1])
         return subprocess.CompletedProcess(argv, self._answer, "", "useradd: cannot lock /etc/passwd\n")
 
 
-@pytest.fixture
-def passwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "passwd"
-    path.touch()
-    monkeypatch.setattr(postgres, "PASSWD", path)
-    return path
-
-
-def start_both(users: Users, monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+def start_both(users: Users, etc: Path, monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    monkeypatch.setattr(postgres, "ETC", etc)
     monkeypatch.setattr(pwd, "getpwnam", users.getpwnam)
+    monkeypatch.setattr(grp, "getgrnam", users.getgrnam)
     monkeypatch.setattr(subprocess, "run", users.useradd)
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(postgres._make_user, "somebody") for _ in range(2)]
         return [each.exception(30) for each in both]
 
 
-def test_two_clusters_that_start_together_make_their_user_once(passwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_clusters_that_start_together_make_their_user_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The second useradd would give the user another number, and the first cluster's files to nobody.
     users = Users()
-    assert start_both(users, monkeypatch) == [None, None]
+    assert start_both(users, tmp_path, monkeypatch) == [None, None]
     assert users.made == ["somebody"]
 
 
-def test_a_user_that_cannot_be_made_is_named_with_the_reason(passwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for failure in start_both(Users(answer=1), monkeypatch):
+def test_a_user_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for failure in start_both(Users(answer=1), tmp_path, monkeypatch):
         assert isinstance(failure, FatalError)
         assert "user somebody cannot be made: useradd: cannot lock /etc/passwd" in str(failure)
