@@ -180,19 +180,18 @@ def test_in_a_rush_everybody_is_decided_anew_and_nothing_sold_out_is_recommended
         assert connection.execute(_WAITING).fetchall() == []
         stock = dict(connection.execute("select id, stock from product").fetchall())
     assert stock == {product: past.stock(product, proof.ALL) for product in stock}
-    # A message may be overtaken on its way by what was decided after it: they are in the order of their decisions.
-    last = {message["wish"]: message["product"] for message in sorted(messages, key=_decided_at)}
+    # Messages may overtake one another on their way, and a decision that is made again has a later event than one that
+    # waits behind it: they are in the order in which their runs have written down what they recommend.
+    written = {
+        str(message["key"]): past.recorded[str(message["key"]).rpartition("/")[0]].position for message in messages
+    }
+    in_order = sorted(messages, key=lambda message: written[str(message["key"])])
+    last = {message["wish"]: message["product"] for message in in_order}
     standing = {wish: product for wish, product in moments.recommended(stage.owner).items() if product is not None}
     assert standing
     assert standing == {wish: last[wish] for wish in standing}
     refused = len(stage.messages()["refused"])
     print(f"{len(messages)} messages, {refused} refused, {len(standing)} stand, {len(past.sold_out)} sold out; {done}")
-
-
-def _decided_at(message: dict[str, Any]) -> tuple[int, int]:
-    """`log` and `commit` of the event that was decided on, as its id has them."""
-    _, log, commit, *_ = message["decided_at"].split("/")
-    return int(log), int(commit)
 
 
 def _let_orders_pass(stage: Stage, count: int) -> None:
