@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import os
 import pwd
@@ -22,6 +21,7 @@ from localstack import processes, requirements
 from localstack.home import Home
 from localstack.parts import PartName
 from localstack.processes import Command
+from wakestream import directory_lock
 from wakestream.errors import FatalError
 
 SYSTEM_USER = "wakestream"  # PostgreSQL refuses to run as root
@@ -167,9 +167,7 @@ def _make_user(name: str) -> None:
     """
     if _has_user(name):
         return
-    lock = os.open(ETC, os.O_RDONLY)  # the directory: useradd puts new files in the place of those in it
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with directory_lock.held(ETC):
         if _has_user(name):
             return
         made = subprocess.run(
@@ -178,8 +176,6 @@ def _make_user(name: str) -> None:
             text=True,
             check=False,
         )
-    finally:
-        os.close(lock)
     if made.returncode != 0:
         raise FatalError(f"PostgreSQL does not run as root, and user {name} cannot be made: {made.stderr.strip()}")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from wakestream import directory_lock
 
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}
 _UNNAMED = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
@@ -40,12 +41,8 @@ def remove_properties(path: Path, prefix: str) -> None:
 @contextmanager
 def _locked(path: Path) -> Generator[None]:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with directory_lock.held(path.parent):
         yield
-    finally:
-        os.close(directory)
 
 
 def _replace(path: Path, lines: list[str]) -> None:

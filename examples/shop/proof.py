@@ -73,6 +73,11 @@ class _Stood:
             yield f"{name} was sold out at {position}, when this was {when}"
 
 
+def run_of(message: dict[str, Any]) -> str:
+    """The run that sent it: its key is the run and the number of the action."""
+    return str(message["key"]).rpartition("/")[0]
+
+
 def _positions(past: History, message: dict[str, Any], stood: _Stood) -> Iterator[str]:
     wish, product = int(message["wish"]), int(message["product"])
     decided = _DECIDED_AT.fullmatch(message["decided_at"])
@@ -81,7 +86,7 @@ def _positions(past: History, message: dict[str, Any], stood: _Stood) -> Iterato
         return
     at = int(decided[1]), int(decided[2])
     yield from stood.problems(at, "decided")
-    recorded = past.recorded.get(str(message["key"]).rpartition("/")[0])
+    recorded = past.recorded.get(run_of(message))
     if recorded is None or (recorded.wish, recorded.product) != (wish, product):
         yield f"its run has not written down product {product} for wish {wish}"
         return

@@ -182,10 +182,7 @@ def test_in_a_rush_everybody_is_decided_anew_and_nothing_sold_out_is_recommended
     assert stock == {product: past.stock(product, proof.ALL) for product in stock}
     # Messages may overtake one another on their way, and a decision that is made again has a later event than one that
     # waits behind it: they are in the order in which their runs have written down what they recommend.
-    written = {
-        str(message["key"]): past.recorded[str(message["key"]).rpartition("/")[0]].position for message in messages
-    }
-    in_order = sorted(messages, key=lambda message: written[str(message["key"])])
+    in_order = sorted(messages, key=lambda message: past.recorded[proof.run_of(message)].position)
     last = {message["wish"]: message["product"] for message in in_order}
     standing = {wish: product for wish, product in moments.recommended(stage.owner).items() if product is not None}
     assert standing
