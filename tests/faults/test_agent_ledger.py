@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -18,6 +20,7 @@ from tests.harness.waiting import eventually
 CLAIMED = "agent.4.after_claim"
 ACTIVATIONS = "select count(*) from wake.activation"
 BEFORE, LOST = 2, 3  # tickets
+WRITERS = "from pg_stat_activity where backend_type in ('walwriter', 'background writer', 'checkpointer')"
 
 
 def test_what_a_crash_takes_back_is_read_again(stack: Stack, env: dict[str, str], tmp_path: Path) -> None:
@@ -55,17 +58,28 @@ def _wait_settled(clerk: Clerk) -> None:
 
 @contextmanager
 def _lazy(stack: Stack) -> Generator[None]:
-    """The ledger writes what nobody waits for as late as it can."""
+    """Nobody puts on the ledger's disk what no commit waits for."""
     url = Cluster("ledger-db", stack.home).url("postgres", "postgres")
+    with psycopg.connect(url, autocommit=True) as admin:
+        writers = [pid for (pid,) in admin.execute(f"select pid {WRITERS}".encode())]
+        assert len(writers) == 3
 
-    def told(*statements: str) -> None:
-        with psycopg.connect(url, autocommit=True) as admin:
-            for statement in statements:
-                admin.execute(statement.encode())
+        def stopped_at_rest() -> bool:
+            _send(signal.SIGSTOP, writers)
+            at_rest = f"select count(*) {WRITERS} and wait_event_type = 'Activity'"  # none holds a lock
+            if admin.execute(at_rest.encode()).fetchone() == (len(writers),):
+                return True
+            _send(signal.SIGCONT, writers)
+            return False
 
-    settings = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}
-    told(*(f"alter system set {name} = '{value}'" for name, value in settings.items()), "select pg_reload_conf()")
+        eventually(stopped_at_rest, "the ledger's writers at rest")
     try:
         yield
     finally:
-        told(*(f"alter system reset {name}" for name in settings), "select pg_reload_conf()")
+        _send(signal.SIGCONT, writers)
+
+
+def _send(what: signal.Signals, processes: list[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):  # it has died with its server
+            os.kill(process, what)
