@@ -8,17 +8,17 @@ from functools import partial
 from itertools import count, groupby, islice, takewhile
 from typing import Literal
 
-from cdc_consumer import causes, grouping, large, waves
+from cdc_consumer import causes, grouping, large, recent, waves
 from cdc_consumer.collect import INITIAL, Piece, is_revision
 from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
 from cdc_consumer.grouping import Group, Grouping
-from cdc_consumer.large import Reread
 from cdc_consumer.large_entities import LargeEntities
 from cdc_consumer.mirrors import Mirrors
 from cdc_consumer.plan import Plan
 from cdc_consumer.printed import Printed
 from cdc_consumer.render import Draft, Message, Place, Renderer, cause_json
+from cdc_consumer.rereading import Log
 from cdc_consumer.retries import Retries
 from cdc_consumer.store import Store
 from cdc_consumer.waves import Row
@@ -40,12 +40,12 @@ class Batch:
         renderer: Renderer,
         log: int,
         mark_key: bytes,
-        reread: Reread,
+        records: Log,
         *,
         careful: bool,
     ) -> None:
         self._connection = connection
-        self._reread = reread
+        self._records = records
         self._plan = plan
         self._source = plan.revision.source
         self._topic = topics.changes(self._source)
@@ -85,6 +85,8 @@ class Batch:
                 yield from self._joined(list(group))
             elif manner == "held":
                 self._mirrors.hold(self._store, [change for piece in group for change in piece.changes])
+            elif manner == "sifted":
+                yield from self._sifted(list(group))
             elif manner == "large":
                 for piece in group:
                     yield from self._large(piece)
@@ -95,14 +97,15 @@ class Batch:
 
     def _manner(
         self, piece: Piece, *, touching: bool = False
-    ) -> Literal["together", "joined", "alone", "held", "large"]:
+    ) -> Literal["together", "joined", "alone", "held", "sifted", "large"]:
         """How a piece is applied; `touching` says that others beside it touch documents."""
         if piece.large is not None:
             return "large"
-        if piece.kind == "snapshot" and all(
-            change.table in self._plan.tables and self._mirrors.holds(change.table) for change in piece.changes
-        ):
-            return "held"
+        if piece.kind == "snapshot" and all(change.table in self._plan.tables for change in piece.changes):
+            if all(self._mirrors.holds(change.table) for change in piece.changes):
+                return "held"
+            if any(self._mirrors.tells(change.table) for change in piece.changes):
+                return "sifted"
         alone = self._stands_alone(piece)
         if (alone or touching) and self._may_join(piece):
             return "joined"
@@ -127,6 +130,8 @@ class Batch:
             reading = self._mirrors.reading(change.table) if change.table in self._plan.tables else "again"
             if reading == "again" or (reading is not None and change.op == "t"):
                 return True
+            if reading is not None and piece.kind == "transaction" and self._mirrors.tracks(change.table):
+                return True
             if change.table in self._plan.watched and piece.kind == "transaction":
                 return True
         return False
@@ -134,6 +139,14 @@ class Batch:
     def _together(self, pieces: Sequence[Piece]) -> Iterator[Message]:
         """Pieces whose every change makes one event: applied in large sets, however many transactions they are."""
         return self._told(pieces, self._apply([change for piece in pieces for change in piece.changes]))
+
+    def _sifted(self, pieces: Sequence[Piece]) -> Iterator[Message]:
+        """Rows that a snapshot shows of an empty mirror: of those that the log has told of, only what they lack."""
+        for label, group in groupby(pieces, key=lambda piece: piece.changes[0].table):
+            listed = list(group)
+            told = self._mirrors.told(self._store, label, [piece.changes[0] for piece in listed])
+            self._mirrors.hold(self._store, [p.changes[0] for p, known in zip(listed, told, strict=True) if known])
+            yield from self._together([piece for piece, known in zip(listed, told, strict=True) if not known])
 
     def _told(self, pieces: Sequence[Piece], rows: Iterator[Row]) -> Iterator[Message]:
         """The events of these, where each row makes one."""
@@ -262,7 +275,7 @@ class Batch:
             yield self._render.clock(place, of, of)
 
     def _parts(self, piece: Piece) -> Iterator[list[Change]]:
-        for part in large.parts(piece, self._reread, self._plan.keyless):
+        for part in large.parts(piece, self._records, self._plan.keyless):
             known = [change for change in part if change.table in self._plan.tables]
             yield self._printed.turn(dataclasses.replace(piece, changes=known)).changes
 
@@ -277,7 +290,7 @@ class Batch:
         reading = self._mirrors.reading(row.plan.label)
         if reading is not None and row.change.op == "t":
             self._mirrors.truncated(row.plan.label)
-        elif reading == "again":
+        elif reading is not None and self._mirrors.tracks(row.plan.label):
             self._mirrors.track(row.plan.label, [row.key])
 
     def _row(self, place: Place, row: Row, cause: str, seq: int, of: int) -> Message:
@@ -349,12 +362,24 @@ class Batch:
         drafts: list[Draft] = []
         if piece.body.get("aggregate") != INITIAL:
             whole = change_log.reads_whole(piece.body.get("id"))
-            self._mirrors.begin_snapshot(labels, piece.offset, ahead=True, whole=whole)
+            self._track_recent(piece, self._mirrors.begin_snapshot(labels, piece.offset, ahead=True, whole=whole))
         elif not self._mirrors.begin_history(labels, piece.offset):
             piece.reason = UNANNOUNCED
             drafts = self._open_gap(piece, labels)
         self._store.untrusted = self._mirrors.untrusted()
         return drafts
+
+    def _track_recent(self, piece: Piece, labels: Sequence[str]) -> None:
+        """Rows that the log has told of shortly before a snapshot of these tables began; behind a gap it has not."""
+        behind = {label: self._mirrors.newest_gap(label) for label in labels if self._mirrors.tracks(label)}
+        if not behind:
+            return
+        found = recent.changes(self._records, piece.offset, piece.ts_ms, behind)
+        changes = self._printed.turn(dataclasses.replace(piece, changes=found)).changes
+        for label in behind:
+            own = [change for change in changes if change.table == label]
+            if own:
+                self._mirrors.track(label, self._store.readable_keys(self._plan.tables[label], own), "before")
 
     def _end_snapshot(self, piece: Piece) -> list[Draft]:
         """What the snapshot has not shown is gone; what it has read is whole; gaps that it covers are closed."""

@@ -25,10 +25,10 @@ from datetime import UTC, datetime
 from cdc_consumer import causes, measures, position, unreadable
 from cdc_consumer.batch import Batch
 from cdc_consumer.collect import Piece
-from cdc_consumer.large import Reread
 from cdc_consumer.plan import Plan
 from cdc_consumer.publish import Publisher
 from cdc_consumer.render import Message, Renderer
+from cdc_consumer.rereading import Log
 from wakestream import topics
 from wakestream.failpoint import reach
 from wakestream.ledger.connection import Answer, Connection
@@ -51,7 +51,7 @@ class Cycle:
         publisher: Publisher,
         partitions: int,
         mark_key: bytes,
-        reread: Reread,
+        records: Log,
     ) -> None:
         self.plan = plan
         self._connection = connection
@@ -60,7 +60,7 @@ class Cycle:
         self._epoch = epoch
         self._publisher = publisher
         self._mark_key = mark_key
-        self._reread = reread
+        self._records = records
         self._render = Renderer(self._source, log, partitions)
         self._batch: Batch | None = None
         self._pieces: list[Piece] = []
@@ -175,7 +175,7 @@ class Cycle:
         if self._batch is None or careful:
             # What it remembers of the mirrors holds as long as every cycle commits; after a failure it is read anew.
             self._batch = Batch(
-                self._connection, self.plan, self._render, self._log, self._mark_key, self._reread, careful=careful
+                self._connection, self.plan, self._render, self._log, self._mark_key, self._records, careful=careful
             )
         asked = None if careful else self._batch.ask(pieces)
         if asked is not None:

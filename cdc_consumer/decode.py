@@ -77,6 +77,8 @@ class Change(msgspec.Struct, gc=False):
     before: bytes | None = None
     """The old row as the message has it: of a table without a key, which says nowhere else what it was, and of updates
     that tell a null under `REPLICA IDENTITY FULL`, which leave nothing out."""
+    fills: bool = False
+    """Whether `after` has the key and values that the store lacks, and no others."""
     moved: bool = False
     """Whether an insert is said to continue a row that had another key."""
 

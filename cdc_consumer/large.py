@@ -7,63 +7,25 @@ seen in the events.
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
-
-from confluent_kafka import TopicPartition
 
 from cdc_consumer import decode
 from cdc_consumer.collect import Piece
 from cdc_consumer.decode import Change
-from wakestream import kafka, topics
-from wakestream.config.models import Kafka
-from wakestream.errors import EventError, TransientError
+from cdc_consumer.rereading import Log
+from wakestream.errors import EventError
 from wakestream.ledger import Connection
 
 PART = 2000  # changes
 PART_SIZE = 2 * 1024**2  # bytes of their images
-REREAD_AT_ONCE = 500  # messages
-REREAD_AHEAD = 4 * 1024  # KB
-REREAD_POLL = 0.2  # seconds
-REREAD_PATIENCE = 20.0  # seconds without an answer
-
-Record = tuple[int, bytes | None, bytes | None]
-"""Offset, key and value of a message."""
-
-Reread = Callable[[int, int], Iterable[Record]]
-"""Reads the change log again, from one offset up to another."""
 
 
-def reread(settings: Kafka, source: str, first: int, last: int) -> Iterator[Record]:
-    """The change log of a source again, from one offset up to another.
-
-    Raises `TransientError` when the broker does not give it in time.
-    """
-    topic = topics.changes(source)
-    with contextlib.closing(kafka.reader(settings, f"reread-{source}", ahead_kb=REREAD_AHEAD)) as reader:
-        reader.assign([TopicPartition(topic, 0, first)])
-        heard = time.monotonic()
-        while time.monotonic() - heard < REREAD_PATIENCE:
-            for message in reader.consume(REREAD_AT_ONCE, REREAD_POLL):
-                error = message.error()
-                if error is not None:
-                    raise kafka.convert(error, f"reading {topic} again")
-                offset, heard = message.offset() or 0, time.monotonic()
-                if offset > last:
-                    return
-                yield offset, message.key(), message.value()  # pyright: ignore[reportReturnType]
-                if offset == last:
-                    return
-    raise TransientError(f"{topic} cannot be read again from offset {first}")
-
-
-def parts(piece: Piece, reread: Reread, keyless: Collection[str] = ()) -> Iterator[list[Change]]:
+def parts(piece: Piece, log: Log, keyless: Collection[str] = ()) -> Iterator[list[Change]]:
     """The changes of a large transaction in order; a delete and what follows it are never parted."""
     found: list[Change] = []
     size = 0
-    for change in _changes(piece, reread, keyless):
+    for change in _changes(piece, log, keyless):
         if (len(found) >= PART or size > PART_SIZE) and found[-1].op != "d":
             yield found
             found, size = [], 0
@@ -73,12 +35,12 @@ def parts(piece: Piece, reread: Reread, keyless: Collection[str] = ()) -> Iterat
         yield found
 
 
-def _changes(piece: Piece, reread: Reread, keyless: Collection[str]) -> Iterator[Change]:
+def _changes(piece: Piece, log: Log, keyless: Collection[str]) -> Iterator[Change]:
     """Each once, as the collector has counted them."""
     if piece.large is None:
         return
     place, prefix = 0, f"{piece.tx}:"
-    for _, key, value in reread(piece.large.first_offset, piece.offset):
+    for _, key, value in log.between(piece.large.first_offset, piece.offset):
         try:
             envelope = decode.decode(value)
             block = envelope.transaction

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from psycopg import sql
 
 from cdc_consumer.decode import Change
-from cdc_consumer.snapshot_rows import SnapshotRows
+from cdc_consumer.snapshot_rows import SnapshotRows, Told
 from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from wakestream import change_log
@@ -80,8 +80,27 @@ class Mirrors:
         state = self._states[label]
         return state.snapshot == "emptied" or (state.snapshot == "again" and state.ahead)
 
-    def begin_snapshot(self, labels: Iterable[str], offset: int, *, ahead: bool, whole: bool = True) -> None:
-        """A snapshot of these tables starts, unless one of them is being read already."""
+    def tracks(self, label: str) -> bool:
+        """Whether a snapshot reads this table ahead of the log, so that what the log tells of it has to be remembered.
+
+        Into an empty mirror, rows of the initial snapshot of a new slot are at their place.
+        """
+        state = self._states[label]
+        return state.snapshot == "again" or (state.snapshot == "fresh" and state.ahead and not self._is_keyless(label))
+
+    def tells(self, label: str) -> bool:
+        """Whether a snapshot goes into this empty mirror, of some of whose rows the log has told itself."""
+        return self._states[label].snapshot == "fresh" and self._rows.tells(label)
+
+    def told(self, store: Store, label: str, changes: Sequence[Change]) -> list[bool]:
+        """Which of these rows of a table the log has told of itself."""
+        keys = store.readable_keys(self._tables[label], changes)
+        told = self._rows.told(label, keys)
+        return [key in told for key in keys]
+
+    def begin_snapshot(self, labels: Iterable[str], offset: int, *, ahead: bool, whole: bool = True) -> list[str]:
+        """A snapshot of these tables starts, unless one of them is being read already; returns where it does."""
+        begun: list[str] = []
         for label in labels:
             plan = self._tables.get(label)
             if plan is None or self._is_read(label):
@@ -92,6 +111,13 @@ class Mirrors:
             state.snapshot = "fresh" if self._is_empty(plan) else "again"
             self._rows.forget(label)
             self._save(label)
+            begun.append(label)
+        return begun
+
+    def newest_gap(self, label: str) -> int:
+        """Behind which offset of this log the log has told all of a table."""
+        places = [gap.place[1] for gap in self._gaps.values() if label in gap.tables and gap.place[0] == self._log]
+        return max(places, default=-1)
 
     def begin_history(self, labels: Iterable[str], offset: int) -> bool:
         """An initial snapshot starts: the mirrors' history has ended. Whether anybody could expect that.
@@ -123,9 +149,9 @@ class Mirrors:
             self._rows.forget(label)
             self._save(label)
 
-    def track(self, label: str, keys: Sequence[str]) -> None:
-        """Remember that these rows were read or changed while the snapshot ran."""
-        self._rows.track(label, keys)
+    def track(self, label: str, keys: Sequence[str], told: Told = "since") -> None:
+        """Remember that the log has told of these rows itself, since the snapshot began or shortly before."""
+        self._rows.track(label, keys, told)
 
     def unseen(self) -> list[Change]:
         """Deletes for the mirrored rows that the initial snapshot that ends now has not shown."""
@@ -173,7 +199,7 @@ class Mirrors:
         if state.snapshot == "again":
             return self._rows.count(label)
         row = self._connection.execute(sql.SQL("select count(*) from {}").format(plan.mirror)).fetchone()
-        return None if row is None else int(row[0])
+        return None if row is None else int(row[0]) + self._rows.gone(label)
 
     def _doubt(self, label: str, reason: str) -> None:
         self._states[label].whole, self._states[label].doubt = False, reason
@@ -211,19 +237,27 @@ class Mirrors:
 
     def settle(self, labels: Sequence[str]) -> tuple[list[Change], bool]:
         """What waits of these tables, a part at a time, and whether that is all."""
-        again = [label for label in labels if self._states[label].snapshot == "again"]
-        changes = self._rows.waiting(again, SETTLED_AT_ONCE)
+        waiting = [label for label in labels if self._states[label].snapshot != "emptied"]
+        changes = self._rows.waiting(waiting, SETTLED_AT_ONCE)
         if len(changes) < SETTLED_AT_ONCE:
-            whole = [label for label in again if self._states[label].whole]
+            whole = [label for label in labels if self._states[label].snapshot == "again" and self._states[label].whole]
             changes += self._rows.unseen(whole, SETTLED_AT_ONCE - len(changes))
         return changes, len(changes) < SETTLED_AT_ONCE
 
     def settled(self, labels: Sequence[str]) -> dict[str, int]:
         """These tables' snapshots have told everything; returns those that they have read whole, and from where on."""
+        for label in labels:
+            self._doubt_contradicted(label)
         whole = {label: state.snapshot_from or 0 for label in labels if (state := self._states[label]).whole}
         for label in labels:
             self._finish(label, completed=self._states[label].whole)
         return whole
+
+    def _doubt_contradicted(self, label: str) -> None:
+        state, number = self._states[label], self._rows.contradicted(label)
+        if number and state.doubt is None:
+            why = f"{number} rows are shown otherwise than the log had told just before it began"
+            self._doubt(label, why if state.whole else change_log.IN_PART + why)
 
     def _is_read(self, label: str) -> bool:
         """Whether a snapshot reads this table now."""
@@ -277,8 +311,10 @@ class Mirrors:
         return closed
 
     def _is_mended(self, label: str) -> bool:
-        plan = self._tables.get(label)
-        return plan is not None and not plan.keyless
+        return label in self._tables and not self._is_keyless(label)
+
+    def _is_keyless(self, label: str) -> bool:
+        return self._tables[label].keyless
 
     def keep_event(self, number: int, event: str) -> None:
         """The gap's event, which the ledger keeps in full."""

@@ -9,13 +9,12 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 
 import msgspec
 import psycopg
 from confluent_kafka import Consumer, KafkaException
 
-from cdc_consumer import large, measures, mirror_tables, position, start, unreadable
+from cdc_consumer import measures, mirror_tables, position, start, unreadable
 from cdc_consumer.adopted_session import AdoptedSession
 from cdc_consumer.collect import Piece, is_revision
 from cdc_consumer.cycle import Cycle
@@ -23,6 +22,7 @@ from cdc_consumer.plan import Plan
 from cdc_consumer.position import Position
 from cdc_consumer.publish import Publisher
 from cdc_consumer.reading import Read, Reading
+from cdc_consumer.rereading import ChangeLog
 from wakestream import capture, kafka, ledger, topics
 from wakestream.capture import Revision
 from wakestream.config import Config, reveal
@@ -259,7 +259,7 @@ class Session:
             publisher=publisher,
             partitions=self._context.partitions,
             mark_key=key,
-            reread=partial(large.reread, self._config.kafka, self._source),
+            records=ChangeLog(self._config.kafka, self._source),
         )
 
 

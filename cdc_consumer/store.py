@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from psycopg import sql
 
 from cdc_consumer import doubtful, keyless, unreadable, waves
 from cdc_consumer.decode import Change
+from cdc_consumer.doubtful import Doubtful
 from cdc_consumer.tables import TablePlan
 from cdc_consumer.unknown import WHOLE_ROW, Unknown
 from cdc_consumer.unreadable import UNREADABLE, savepoint
@@ -22,6 +24,18 @@ from wakestream.ledger import Connection
 from wakestream.withholding import LOST_ROW
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Shown(NamedTuple):
+    """What a row that a snapshot shows tells beside what the mirror has of it."""
+
+    key: str
+    image: bytes | None
+    """Its image with masks applied; None where the mirror surely holds the row as it is."""
+    differs: bool
+    """Whether it is another row than the mirror's in what is known of that."""
+    lacks: frozenset[str] = frozenset()
+    """The columns that are not known of the mirror's row."""
 
 
 class Store:
@@ -87,6 +101,8 @@ class Store:
         """
         if self.careful or not plan.simple_key or not plan.settings.mirror:
             return None
+        if plan.kept and any(row.change.fills for row in wave):
+            return None
         plain = [row for row in wave if row.change.op != "d"]
         images = [row.change.after or b"{}" for row in plain]
         uncertain = self.unknown.any(plan.label) or bool(plan.nulls_for_toast)
@@ -118,7 +134,10 @@ class Store:
         if self.careful:
             wave = [row for row in wave if row.error is None]
         known = self.unknown.of(plan.label, [row.key for row in wave])
-        plain = [row for row in wave if row.change.op != "d"]
+        for row in wave:
+            if row.change.fills:
+                self._fill(row, known.get(row.key, frozenset()))
+        plain = [row for row in wave if row.change.op != "d" and not row.change.fills]
         images = [row.change.after or b"{}" for row in plain]
         ragged = doubtful.may_be_ragged(plan, images)
         if ragged or plan.may_be_doubtful(images):
@@ -160,6 +179,10 @@ class Store:
         """A stored row's key in the form that `keys` gives: compact, in index order."""
         return msgspec.json.encode({column.name: fields[column.name] for column in plan.key_columns}).decode()
 
+    def readable_keys(self, plan: TablePlan, changes: Sequence[Change]) -> list[str]:
+        """The same as `keys`; in a careful store, those that PostgreSQL cannot read stay as they are."""
+        return self._readable_keys(plan, [Row(change, plan) for change in changes])
+
     def _readable_keys(self, plan: TablePlan, wave: list[Row]) -> list[str]:
         """Their keys; of a row whose key PostgreSQL cannot read nothing is applied."""
         if not self.careful:
@@ -187,11 +210,11 @@ class Store:
         texts = self._connection.ask(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
         return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
 
-    def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
-        """Each row's key and, unless the mirror surely holds the row as it is, its image with masks applied."""
+    def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[Shown]:
+        """What rows that are shown tell beside what the mirror has of them."""
         if not self.careful:
             return self._compare(plan, changes)
-        found: list[tuple[str, bytes | None]] = []
+        found: list[Shown] = []
         for change in changes:
             try:
                 with self._connection.transaction():
@@ -200,21 +223,23 @@ class Store:
                 # Looked at again when it is applied; what cannot be read cannot be masked either, so that is left out.
                 hidden = {name: None for name in plan.settings.mask}
                 fields = _fields.decode(change.after or b"{}")
-                found.append((_canonical(change.key), msgspec.json.encode(fields | hidden)))
+                found.append(Shown(_canonical(change.key), msgspec.json.encode(fields | hidden), differs=True))
         return found
 
-    def _compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[tuple[str, bytes | None]]:
+    def _compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[Shown]:
         keys = self.keys(plan, changes)
         images = self._connection.ask(plan.show, (_array(c.after or b"null" for c in changes),)).fetchall()
         stored = dict(self._connection.ask(plan.present, (_array(c.key for c in changes),)).fetchall())
         unknown = self.unknown.of(plan.label, keys)
-        found: list[tuple[str, bytes | None]] = []
+        found: list[Shown] = []
         for place, (key, (shown,), change) in enumerate(zip(keys, images, changes, strict=True), 1):
             if key not in unknown and stored.get(place) == shown:
-                found.append((key, None))
-            else:
-                image = change.after or b"{}"
-                found.append((key, plan.mask_image(image, shown) if plan.settings.mask else image))
+                found.append(Shown(key, None, differs=False))
+                continue
+            image = change.after or b"{}"
+            masked = plan.mask_image(image, shown) if plan.settings.mask else image
+            lacks = unknown.get(key, frozenset())
+            found.append(Shown(key, masked, differs=_differs(stored.get(place), shown, lacks), lacks=lacks))
         return found
 
     def _upsert(self, plan: TablePlan, wave: list[Row]) -> None:
@@ -279,7 +304,18 @@ class Store:
         row.missing_after = found.lost | unfilled
         self.unknown.remember(row.plan.label, row.key, row.missing_after)
 
-    def _upsert_doubtful(self, row: Row, found: doubtful.Doubtful) -> tuple[str | None, str | None]:
+    def _fill(self, row: Row, unknown: frozenset[str]) -> None:
+        """Values that the store lacks, and no others."""
+        told = _fields.decode(row.change.after or b"{}").keys()
+        found = doubtful.examine(row.plan, row.change.after or b"{}")
+        lost = found.lost & told
+        others = frozenset(column.name for column in row.plan.shown if column.name not in told)
+        row.before, row.after = self._upsert_doubtful(row, Doubtful(found.image, lost, others))
+        if row.error is None:
+            row.missing_after = (unknown - told) | lost
+            self.unknown.remember(row.plan.label, row.key, row.missing_after)
+
+    def _upsert_doubtful(self, row: Row, found: Doubtful) -> tuple[str | None, str | None]:
         plan = row.plan
         old = _fields.decode(row.moved.before) if row.moved is not None and row.moved.before is not None else {}
         kept = {name: bytes(old[name]).decode() for name in found.unchanged if name in old}
@@ -338,6 +374,14 @@ class Store:
             row.missing_after |= hidden
             if row.plan.settings.mirror:
                 self.unknown.remember(row.plan.label, row.key, row.missing_after)
+
+
+def _differs(stored: str | None, shown: str, unknown: frozenset[str]) -> bool:
+    """Whether a row is another one in what is known of it."""
+    if stored is None or WHOLE_ROW in unknown:
+        return True
+    before, after = _fields.decode(stored), _fields.decode(shown)
+    return any(raw != after.get(name) for name, raw in before.items() if name not in unknown)
 
 
 def _finish(asked: list[Callable[[], None]]) -> None:

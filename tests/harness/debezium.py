@@ -16,6 +16,7 @@ Fields = dict[str, Any]
 
 SCHEMA = "public"
 TS_MS = 1_795_363_190_994
+LATER = TS_MS + 3_600_000
 
 
 class Stored:
@@ -112,13 +113,14 @@ class LogWriter:
         key: Any = body.pop("key")
         self._put(key, body)
 
-    def notice(self, kind: str, aggregate: str, **data: str) -> None:
+    def notice(self, kind: str, aggregate: str, *, ts_ms: int = LATER, **data: str) -> None:
+        """What Debezium tells of a snapshot: by default long after everything else in the log."""
         body = {
             "id": self.snapshot_id,
             "type": kind,
             "aggregate_type": aggregate,
             "additional_data": data,
-            "timestamp": TS_MS,
+            "timestamp": ts_ms,
         }
         self._put({"id": self.snapshot_id}, body)
 

@@ -112,6 +112,14 @@ class Recording:
         collector = Collector(keyless=self._keyless)
         return [piece for record in self.records if (piece := collector.take(*record)) is not None]
 
+    def between(self, first: int, last: int) -> Sequence[Record]:
+        """What is read again of it."""
+        return self.records[first : last + 1]
+
+    def since(self, ts_ms: int) -> int:  # noqa: ARG002
+        """Its records keep no time of their own."""
+        return 0
+
     @property
     def _keyless(self) -> frozenset[str]:
         return frozenset(label for label, table in self.catalogue.tables.items() if not table.key)
@@ -151,7 +159,7 @@ class Recording:
             publisher=recorder,
             partitions=self.partitions,
             mark_key=self.mark_key,
-            reread=lambda first, last: self.records[first : last + 1],
+            records=self,
         )
 
 

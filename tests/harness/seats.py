@@ -52,7 +52,11 @@ def verify_mirror(source: AttachedSource) -> list[str]:
         wanted = sorted(text for (text,) in connection.execute("select to_jsonb(s.*)::text from seat as s"))
     with source.ledger() as connection:
         query = f"select to_jsonb(s.*)::text from {source.name}__public.seat as s"
-        assert sorted(text for (text,) in connection.execute(query.encode())) == wanted
+        found = sorted(text for (text,) in connection.execute(query.encode()))
+    lost, strange = set(wanted) - set(found), set(found) - set(wanted)
+    assert not lost, f"{len(lost)} rows of the source are not in the store, as {min(lost)}; {len(strange)} are others"
+    assert not strange, f"{len(strange)} rows are in the store only, as {min(strange)}"
+    assert found == wanted, "the store holds rows twice"
     return wanted
 
 

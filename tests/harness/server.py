@@ -94,10 +94,10 @@ class Server:
 
 
 @contextmanager
-def small_server() -> Generator[Server]:
+def small_server(**settings: str) -> Generator[Server]:
     """A running cluster, gone afterwards."""
     with own_home() as home:
-        server = Server(home, SMALL)
+        server = Server(home, {**SMALL, **settings})
         server.start()
         try:
             yield server

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
 import pytest
 
+from connectors import snapshots
 from tests.harness.context import ContextLog, Raw
 from tests.harness.processes import ConsumerProcess
 from tests.harness.seats import DDL, ROWS, Writer, verify_store
-from tests.harness.server import small_server
+from tests.harness.server import Server, small_server
 from tests.harness.source import AttachedSource, attached
+from tests.harness.tending import Tending
 from tests.harness.waiting import eventually
 
 TAMPERED = ("900001,differs", "900002,is%20not%20there", "900003,is%20gone")
@@ -35,6 +39,9 @@ def first(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Gene
     def fill(source: AttachedSource) -> None:
         with source.connect() as connection:
             connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
+            connection.execute(
+                "insert into seat values (900001, 'differs', true, 0), (900002, 'is not there', true, 0)"
+            )
         writers.append(Writer(source, away=1_000_000))
 
     directory: Path = tmp_path_factory.mktemp("snapshots")
@@ -76,9 +83,6 @@ def test_no_change_is_lost_between_snapshot_and_stream(first: First) -> None:
 
 
 def test_a_snapshot_again_tells_only_what_the_store_has_missed(source: AttachedSource) -> None:
-    with source.connect() as connection:
-        connection.execute("insert into seat values (900001, 'differs', true, 0), (900002, 'is not there', true, 0)")
-    source.wait_applied()
     mirror = f"{source.name}__public.seat"
     with source.ledger() as connection:  # what a store looks like that has missed three changes
         connection.execute(f"update {mirror} set n = 99 where row = 900001".encode())
@@ -170,4 +174,69 @@ def test_a_snapshot_again_where_transaction_ids_have_wrapped(env: dict[str, str]
                 assert told <= {"public.seat/900003,is%20gone", "public.seat/1,A"}
                 verify_chains([each for each in context.unique if each.event["subject"] not in told])
             verify_store(source, context)
+            assert consumer.stop() == 0
+
+
+UNSEEN = """
+    update seat set n = 1 where row = 7;
+    delete from seat where row = 8;
+    insert into seat values (8, 'new', true, 5);
+"""
+
+
+@contextmanager
+def not_seen_yet(source: AttachedSource, server: Server) -> Generator[None]:
+    """A commit that waits for a standby: it is in the log, and no other session sees it."""
+
+    def commit() -> None:
+        with psycopg.connect(source.url, autocommit=True, options="-c synchronous_commit=on") as connection:
+            connection.execute(UNSEEN)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.execute("alter system set synchronous_standby_names = ''\nselect pg_reload_conf()")
+        thread.join()
+
+
+def test_a_change_that_the_log_has_and_nobody_sees_yet(env: dict[str, str], tmp_path: Path) -> None:
+    """What a snapshot reads meanwhile is older than its place in the log, and takes nothing back."""
+
+    def fill(source: AttachedSource) -> None:
+        with source.connect() as connection:
+            connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
+
+    with small_server(synchronous_standby_names="nobody", synchronous_commit="local") as server:
+        seats = attached({**env, "POSTGRES_URL": server.url()}, DDL, ["public.seat"], fill=fill)
+        with seats as source, source.ledger() as ledger, ConsumerProcess(source.raw_config, tmp_path) as consumer:
+
+            def stored() -> list[tuple[str, int]]:
+                query = f"select code, n from {source.name}__public.seat where row in (7, 8) order by row"
+                return ledger.execute(query.encode()).fetchall()
+
+            consumer.start()
+            source.wait_mirrored()
+            source.wait_snapshot_kept()
+            tending = Tending(source.config, source.name, source.connect)
+            with not_seen_yet(source, server):
+                eventually(lambda: stored() == [("A", 1), ("new", 5)], "the change in the store")
+                snapshots.signal(source.config.kafka, source.name, source.tables)
+                doubt = "select doubt from wake.mirror_state where source = %s and snapshot_from is null"
+
+                def doubted() -> str | None:
+                    tending.look(ledger)
+                    row = ledger.execute(doubt, (source.name,)).fetchone()
+                    return row[0] if row else None
+
+                assert eventually(doubted, "a snapshot that is not believed").startswith("3 rows are shown otherwise")
+                assert stored() == [("A", 1), ("new", 5)]
+                with source.connect() as connection:
+                    query = "select code, n from seat where row in (7, 8) order by row"
+                    assert connection.execute(query).fetchall() == [("A", 0), ("A", 0)]
+            source.settle_snapshots()
+            source.wait_applied()
+            verify_store(source, source.context())
+            assert not again(source.context())
             assert consumer.stop() == 0

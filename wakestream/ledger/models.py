@@ -146,6 +146,8 @@ class SnapshotRow(Base):
     subject: Mapped[str] = mapped_column(primary_key=True)
     image: Mapped[str | None]
     """What waits to be told; null when the store held it already or a change has told it since."""
+    told: Mapped[str | None]
+    """When the log told of the row itself: shortly `before` the snapshot began, or `since` then."""
 
 
 class AdoptedPosition(Base):

@@ -1,0 +1,42 @@
+"""What the change log told shortly before a place.
+
+A transaction can stand in the log before other sessions see it: its server sends a commit as soon as that is on disk,
+and lets it be seen afterwards, with synchronous replication once a standby has answered. What is read from the tables
+meanwhile is older than its place in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cdc_consumer import decode
+from cdc_consumer.decode import Change
+from cdc_consumer.rereading import Log
+from wakestream.errors import EventError
+
+SHORTLY = 30_000  # ms, of the clock of the Connect worker
+MOST = 100_000  # records that are looked at
+
+
+def changes(log: Log, offset: int, ts_ms: int, behind: Mapping[str, int]) -> list[Change]:
+    """The changes of transactions that ended in the log shortly before this offset, where the time was `ts_ms`.
+
+    Of each table that is named in `behind`, and there only what stands behind that offset.
+    """
+    earliest = ts_ms - SHORTLY
+    first = max(log.since(earliest), offset - MOST)
+    opened: dict[str, list[Change]] = {}
+    found: list[Change] = []
+    for at, key, value in log.between(first, offset) if first < offset else ():
+        try:
+            envelope = decode.decode(value)
+            if envelope.status == "END":
+                found += opened.pop((envelope.id or "").partition(":")[0], [])
+            if envelope.transaction is None or envelope.op in ("m", "t") or (envelope.ts_ms or 0) < earliest:
+                continue
+            change = decode.change_of(envelope, key)
+        except EventError:
+            continue  # which has its dead letter
+        if at > behind.get(change.table, at):
+            opened.setdefault(envelope.transaction.id.partition(":")[0], []).append(change)
+    return found
