@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count, groupby, islice, takewhile
 from typing import Literal
 
-from cdc_consumer import causes, grouping, large, recent, waves
-from cdc_consumer.collect import INITIAL, Piece, is_revision
+from cdc_consumer import causes, grouping, large, waves
+from cdc_consumer.collect import Piece, is_revision
 from cdc_consumer.decode import Change
 from cdc_consumer.entity_events import EntityEvents
 from cdc_consumer.grouping import Group, Grouping
@@ -20,14 +20,14 @@ from cdc_consumer.printed import Printed
 from cdc_consumer.render import Draft, Message, Place, Renderer, cause_json
 from cdc_consumer.rereading import Log
 from cdc_consumer.retries import Retries
+from cdc_consumer.snapshots import Snapshots
 from cdc_consumer.store import Store
 from cdc_consumer.waves import Row
-from wakestream import change_log, topics
+from wakestream import topics
 from wakestream.ledger import Connection
 
 CHUNK = 1000  # changes that one statement takes at most
 AT_ONCE = 4000  # changes that are asked for before the first answer is looked at
-UNANNOUNCED = "the connector has lost its place and reads the tables anew; changes before that may be missing"
 
 
 class Batch:
@@ -56,6 +56,8 @@ class Batch:
         self._store = Store(connection, self._source, plan.tables, careful=careful)
         self._store.untrusted = self._mirrors.untrusted()
         self._printed = Printed(plan.tables)
+        shown = partial(self._changes, cause="null", first_seq=1)
+        self._snapshots = Snapshots(plan.tables, self._mirrors, self._store, self._printed, renderer, records, shown)
         self._entities = EntityEvents(connection, plan.entities, self._store, renderer, self._topic)
         self._grouping = Grouping(plan.entities, connection, self._store)
         self._retries = Retries(connection, plan, self._store, self._mirrors, renderer, self._topic)
@@ -92,7 +94,7 @@ class Batch:
                     yield from self._large(piece)
             else:
                 for piece in group:
-                    drafts = self._notice(piece) if piece.kind == "notice" else self._alone(piece)
+                    drafts = self._snapshots.notice(piece) if piece.kind == "notice" else self._alone(piece)
                     yield from self._render.place_all(drafts)
 
     def _manner(
@@ -219,7 +221,7 @@ class Batch:
         if piece.kind == "control":
             return self._control(piece)
         cause = self._cause(piece)
-        drafts = self._open_gap(piece, piece.behind or sorted(self._plan.tables)) if piece.reason else []
+        drafts = self._snapshots.open_gap(piece, piece.behind or sorted(self._plan.tables)) if piece.reason else []
         piece = self._without_unknown(piece)
         drafts += self._changes(piece, cause, first_seq=len(drafts) + 1)
         if piece.clock:
@@ -251,7 +253,7 @@ class Batch:
     def _large(self, piece: Piece) -> Iterator[Message]:
         """The events of a transaction whose changes are read from the log again."""
         place, cause = self._render.at(piece), self._cause(piece)
-        drafts = self._open_gap(piece, piece.behind or sorted(self._plan.tables)) if piece.reason else []
+        drafts = self._snapshots.open_gap(piece, piece.behind or sorted(self._plan.tables)) if piece.reason else []
         counts = piece.large.counts if piece.large else {}
         self._letter_unknown(piece, counts)
         rows = sum(number for label, number in counts.items() if label in self._plan.tables)
@@ -323,86 +325,14 @@ class Batch:
     def _control(self, piece: Piece) -> list[Draft]:
         piece.ts_ms = piece.body["ts_ms"]
         if piece.body.get("kind") == "snapshot":
-            return self._settle_snapshots(piece)
+            return self._snapshots.settle(piece)
         if is_revision(piece):
             return []  # `process` has switched to it
         if piece.body.get("kind") == "letter":
-            return self._retries.drafts(piece, self._open_gap)
+            return self._retries.drafts(piece, self._snapshots.open_gap)
         if piece.body.get("kind") != "gap":
             piece.reason, piece.detail = "unknown control record", str(piece.body.get("kind"))
             causes.letter(self._connection, self._topic, piece)
             return []
         piece.reason = piece.body["reason"]
-        return self._open_gap(piece, list(piece.body["tables"] or self._plan.tables))
-
-    def _open_gap(self, piece: Piece, tables: list[str]) -> list[Draft]:
-        number = self._mirrors.open_gap(tables, piece.reason, piece.offset)
-        self._store.untrusted = self._mirrors.untrusted()
-        draft = partial(self._render.gap, self._render.at(piece), number, "open", tables, piece.reason)
-        self._mirrors.keep_event(number, draft(1, 1).value)
-        return [draft]
-
-    def _notice(self, piece: Piece) -> list[Draft]:
-        """A snapshot's own messages: where it starts, and where everything it read is in."""
-        kind = piece.body.get("type")
-        if kind in ("STARTED", "DATA_COLLECTIONS_RESOLVED"):
-            return self._begin_snapshot(piece)
-        if kind == "TABLE_SCAN_COMPLETED":
-            rows = str(piece.body.get("total_rows") or "0")  # counted when it began; what is read twice counts once
-            self._mirrors.scanned(str(piece.body.get("scanned_collection")), str(piece.body.get("status")), int(rows))
-        if kind in ("ABORTED", "SKIPPED"):
-            # One that starts again says that it skips the initial snapshot, and goes on with an incremental one.
-            self._mirrors.abandon_snapshot(ahead=piece.body.get("aggregate") != INITIAL)
-            return []
-        return self._end_snapshot(piece) if kind == "COMPLETED" else []
-
-    def _begin_snapshot(self, piece: Piece) -> list[Draft]:
-        listed = str(piece.body.get("data_collections") or "")
-        labels = [label.strip() for label in listed.split(",") if label.strip()]
-        drafts: list[Draft] = []
-        if piece.body.get("aggregate") != INITIAL:
-            whole = change_log.reads_whole(piece.body.get("id"))
-            self._track_recent(piece, self._mirrors.begin_snapshot(labels, piece.offset, ahead=True, whole=whole))
-        elif not self._mirrors.begin_history(labels, piece.offset):
-            piece.reason = UNANNOUNCED
-            drafts = self._open_gap(piece, labels)
-        self._store.untrusted = self._mirrors.untrusted()
-        return drafts
-
-    def _track_recent(self, piece: Piece, labels: Sequence[str]) -> None:
-        """Rows that the log has told of shortly before a snapshot of these tables began; behind a gap it has not."""
-        behind = {label: self._mirrors.newest_gap(label) for label in labels if self._mirrors.tracks(label)}
-        if not behind:
-            return
-        found = recent.changes(self._records, piece.offset, piece.ts_ms, behind)
-        changes = self._printed.turn(dataclasses.replace(piece, changes=found)).changes
-        for label in behind:
-            own = [change for change in changes if change.table == label]
-            if own:
-                self._mirrors.track(label, self._store.readable_keys(self._plan.tables[label], own), "before")
-
-    def _end_snapshot(self, piece: Piece) -> list[Draft]:
-        """What the snapshot has not shown is gone; what it has read is whole; gaps that it covers are closed."""
-        unseen = Piece("snapshot", piece.offset, ts_ms=piece.ts_ms, changes=self._mirrors.unseen())
-        drafts = self._changes(unseen, "null", first_seq=1) if unseen.changes else []
-        completed = self._mirrors.end_snapshot(piece.offset)
-        return drafts + self._whole(piece, completed)
-
-    def _settle_snapshots(self, piece: Piece) -> list[Draft]:
-        """The log has passed what snapshots have read ahead of it: tell what waited, and what they have not shown."""
-        labels = self._mirrors.unsettled(piece.body["ended"])
-        if not labels:
-            return []
-        changes, all_told = self._mirrors.settle(labels)
-        found = Piece("snapshot", piece.offset, ts_ms=piece.ts_ms, changes=changes)
-        drafts = self._changes(found, "null", first_seq=1) if changes else []
-        if not all_told:
-            return drafts
-        return drafts + self._whole(piece, self._mirrors.settled(labels))
-
-    def _whole(self, piece: Piece, begun: Mapping[str, int]) -> list[Draft]:
-        """These tables' mirrors are whole, as read from these offsets on; returns the ends of gaps that this closes."""
-        place, reason = self._render.at(piece), "a snapshot has read the tables whole"
-        closed = self._mirrors.close_gaps(begun)
-        self._store.untrusted = self._mirrors.untrusted()
-        return [partial(self._render.gap, place, number, "closed", tables, reason) for number, tables in closed]
+        return self._snapshots.open_gap(piece, list(piece.body["tables"] or self._plan.tables))

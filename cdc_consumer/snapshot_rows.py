@@ -5,9 +5,9 @@ than its place among the changes. Told at that place it would swallow the change
 store therefore waits until the log has passed the moment at which the snapshot ended; a row that is changed while it
 waits is told by that change. What waits has its masks applied: no masked value is kept in clear.
 
-A row may be older than its place as well, by the last change that stands before it (`recent`). Of a row that the log has
-told of since the snapshot began, the log is right, and only values that it did not tell are taken. Where it told of the
-row shortly before that, and another row is shown, either may be wrong: none is told, and the table is read once more.
+A row may be older than its place as well, by the last change that stands before it (`recent`). Of a row that the log
+has told of since the snapshot began, the log is right, and only values that it did not tell are taken. Where it told of
+the row shortly before that, and another row is shown, either may be wrong: none is told, and the table is read again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import msgspec
 from psycopg import sql
 
 from cdc_consumer.decode import Change
-from cdc_consumer.store import Shown, Store
+from cdc_consumer.shown import Shown, compare
+from cdc_consumer.store import Store
 from cdc_consumer.tables import TablePlan
 from cdc_consumer.unknown import WHOLE_ROW
 from wakestream import remembered
@@ -57,7 +58,7 @@ class SnapshotRows:
             plan, listed = self._tables[label], list(group)
             if not plan.settings.mirror:
                 continue  # Whoever keeps what is told has it from the log.
-            compared = store.compare(plan, listed)
+            compared = compare(self._connection, store, plan, listed)
             told = self.told(label, [shown.key for shown in compared])
             self._write(label, [_waiting(plan, shown, told.get(shown.key)) for shown in compared])
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 from psycopg import sql
@@ -24,18 +23,6 @@ from wakestream.ledger import Connection
 from wakestream.withholding import LOST_ROW
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-class Shown(NamedTuple):
-    """What a row that a snapshot shows tells beside what the mirror has of it."""
-
-    key: str
-    image: bytes | None
-    """Its image with masks applied; None where the mirror surely holds the row as it is."""
-    differs: bool
-    """Whether it is another row than the mirror's in what is known of that."""
-    lacks: frozenset[str] = frozenset()
-    """The columns that are not known of the mirror's row."""
 
 
 class Store:
@@ -109,8 +96,8 @@ class Store:
         if uncertain or doubtful.may_be_ragged(plan, images) or plan.may_be_doubtful(images):
             return None
         deletes = [row for row in wave if row.change.op == "d"]
-        upserted = self._connection.ask(plan.upsert, (_array(images),)) if plain else None
-        deleted = self._connection.ask(plan.delete, (_array(r.change.key for r in deletes),)) if deletes else None
+        upserted = self._connection.ask(plan.upsert, (json_array(images),)) if plain else None
+        deleted = self._connection.ask(plan.delete, (json_array(r.change.key for r in deletes),)) if deletes else None
 
         def finish() -> None:
             for row, key in zip(wave, self.keys(plan, [row.change for row in wave]), strict=True):
@@ -165,7 +152,7 @@ class Store:
             images = keyless.images(plan, part)
             try:
                 with savepoint(self._connection, wanted=self.careful):
-                    found = self._connection.ask(plan.show, (_array(images.texts),)).fetchall()
+                    found = self._connection.ask(plan.show, (json_array(images.texts),)).fetchall()
             except UNREADABLE as error:
                 if not self.careful:
                     raise
@@ -191,10 +178,10 @@ class Store:
         for row in wave:
             try:
                 with self._connection.transaction():
-                    self._connection.ask(plan.key_texts, (_array([row.change.key]),)).fetchall()
+                    self._connection.ask(plan.key_texts, (json_array([row.change.key]),)).fetchall()
                     found = self.keys(plan, [row.change])
             except UNREADABLE as error:
-                found = [_canonical(row.change.key)]
+                found = [canonical(row.change.key)]
                 row.error, row.before_known = unreadable.reason(plan, error), False
                 row.missing_after = frozenset({WHOLE_ROW})
             keys += found
@@ -206,47 +193,15 @@ class Store:
             together = b"\n".join([change.key for change in changes])
             if b"\\" not in together:
                 return together.decode().split("\n")
-            return [_canonical(change.key) for change in changes]
-        texts = self._connection.ask(plan.key_texts, (_array(change.key for change in changes),)).fetchall()
+            return [canonical(change.key) for change in changes]
+        texts = self._connection.ask(plan.key_texts, (json_array(change.key for change in changes),)).fetchall()
         return [msgspec.json.encode(_fields.decode(text)).decode() for (text,) in texts]
-
-    def compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[Shown]:
-        """What rows that are shown tell beside what the mirror has of them."""
-        if not self.careful:
-            return self._compare(plan, changes)
-        found: list[Shown] = []
-        for change in changes:
-            try:
-                with self._connection.transaction():
-                    found += self._compare(plan, [change])
-            except UNREADABLE:
-                # Looked at again when it is applied; what cannot be read cannot be masked either, so that is left out.
-                hidden = {name: None for name in plan.settings.mask}
-                fields = _fields.decode(change.after or b"{}")
-                found.append(Shown(_canonical(change.key), msgspec.json.encode(fields | hidden), differs=True))
-        return found
-
-    def _compare(self, plan: TablePlan, changes: Sequence[Change]) -> list[Shown]:
-        keys = self.keys(plan, changes)
-        images = self._connection.ask(plan.show, (_array(c.after or b"null" for c in changes),)).fetchall()
-        stored = dict(self._connection.ask(plan.present, (_array(c.key for c in changes),)).fetchall())
-        unknown = self.unknown.of(plan.label, keys)
-        found: list[Shown] = []
-        for place, (key, (shown,), change) in enumerate(zip(keys, images, changes, strict=True), 1):
-            if key not in unknown and stored.get(place) == shown:
-                found.append(Shown(key, None, differs=False))
-                continue
-            image = change.after or b"{}"
-            masked = plan.mask_image(image, shown) if plan.settings.mask else image
-            lacks = unknown.get(key, frozenset())
-            found.append(Shown(key, masked, differs=_differs(stored.get(place), shown, lacks), lacks=lacks))
-        return found
 
     def _upsert(self, plan: TablePlan, wave: list[Row]) -> None:
         if not wave:
             return
         for part in [[row] for row in wave] if self.careful else [wave]:
-            listed = _array([row.change.after or b"null" for row in part])
+            listed = json_array([row.change.after or b"null" for row in part])
             try:
                 with savepoint(self._connection, wanted=self.careful):
                     query = plan.upsert if plan.settings.mirror else plan.show
@@ -266,7 +221,7 @@ class Store:
     def _delete(self, plan: TablePlan, wave: list[Row]) -> None:
         if not wave or not plan.settings.mirror:
             return
-        listed = _array(row.change.key for row in wave)
+        listed = json_array(row.change.key for row in wave)
         for place, image in self._connection.ask(plan.delete, (listed,)).fetchall():
             wave[place - 1].before = image
 
@@ -336,7 +291,7 @@ class Store:
                 if c.name not in found.unchanged
             ),
         )
-        parameters.append(_array([found.image]))
+        parameters.append(json_array([found.image]))
         try:
             with savepoint(self._connection, wanted=self.careful):
                 images = self._connection.execute(query, parameters, prepare=False).fetchone()
@@ -376,14 +331,6 @@ class Store:
                 self.unknown.remember(row.plan.label, row.key, row.missing_after)
 
 
-def _differs(stored: str | None, shown: str, unknown: frozenset[str]) -> bool:
-    """Whether a row is another one in what is known of it."""
-    if stored is None or WHOLE_ROW in unknown:
-        return True
-    before, after = _fields.decode(stored), _fields.decode(shown)
-    return any(raw != after.get(name) for name, raw in before.items() if name not in unknown)
-
-
 def _finish(asked: list[Callable[[], None]]) -> None:
     """Take the answers in the order of the questions."""
     for finish in asked:
@@ -391,10 +338,11 @@ def _finish(asked: list[Callable[[], None]]) -> None:
     asked.clear()
 
 
-def _array(texts: Iterable[bytes]) -> str:
+def json_array(texts: Iterable[bytes]) -> str:
+    """JSON texts as one array of them."""
     return (b"[%s]" % b",".join(texts)).decode()
 
 
-def _canonical(key: bytes) -> str:
+def canonical(key: bytes) -> str:
     """A key's text with escapes as PostgreSQL and we write them, which are not Debezium's."""
     return (msgspec.json.encode(msgspec.json.decode(key)) if b"\\" in key else key).decode()

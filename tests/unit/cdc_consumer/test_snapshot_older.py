@@ -261,3 +261,88 @@ def test_a_table_that_is_not_mirrored_is_told_by_the_log(new_ledger: NewLedger, 
     context, _, state = replayed(new_ledger, log, compiled=plan(SEAT, seat=CapturedTable(mirror=False)))
     assert state == [(True, None, None)]
     assert read(context) == [("row.read", "public.seat/2")]
+
+
+class Source:
+    """A table, the log of its changes, and a snapshot of it that reads what other sessions see."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.log = started("seat")
+        self.rows: dict[int, int] = {}
+        self.unlogged: list[dict[str, Any]] = []
+        """Changes that are committed and not in the log yet."""
+        self.before_last: dict[int, int] = {}
+        """What those see who do not see the last change that is in the log."""
+        self._images: list[dict[int, int]] = []
+
+    def commit(self) -> None:
+        """One change more."""
+        number, n = self.rng.randint(1, 6), self.rng.randint(1, 1000)
+        self._images.append(dict(self.rows))
+        if number not in self.rows:
+            self.unlogged.append(seat(number, n))
+            self.rows[number] = n
+        elif self.rng.random() < 0.3:
+            self.unlogged.append(delete("seat", {"id": number}))
+            del self.rows[number]
+        else:
+            self.unlogged.append(changed(number, n))
+            self.rows[number] = n
+
+    def lose(self) -> None:
+        """Changes that the log never has, and a gap that says so."""
+        self.unlogged.clear()
+        self._images.clear()
+        self.before_last = dict(self.rows)
+        self.log.raw(change_log.key("gap"), GAP)
+
+    def write_log(self, most: int = 10**6) -> None:
+        for _ in range(min(most, len(self.unlogged))):
+            self.log.transaction(self.unlogged.pop(0))
+            self.before_last = self._images.pop(0)
+
+    def read(self, first: int, last: int) -> None:
+        """A chunk: as everybody sees it, or as one who does not see the last change that the log has."""
+        seen = self.before_last if not self.unlogged and self.rng.random() < 0.5 else self.rows
+        chunk = [seat(number, seen[number]) for number in sorted(seen) if first <= number <= last]
+        if self.rng.random() < 0.5:
+            self.write_log(self.rng.randint(0, 2))
+        for row in chunk:
+            self.log.read(row)
+
+    def snapshot(self, *, ts_ms: int) -> None:
+        begin(self.log, ts_ms=ts_ms)
+        for first in (1, 3, 5):
+            for _ in range(self.rng.randint(0, 3)):
+                self.commit()
+            self.write_log(self.rng.randint(0, 4))
+            self.read(first, first + 1)
+        self.log.notice("COMPLETED", KIND, data_collections="public.seat")
+        self.write_log()
+        self.log.settle()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_snapshot_makes_the_mirror_right_whatever_it_sees(new_ledger: NewLedger, seed: int) -> None:
+    """Or it is not believed, and then the next one does, which begins when everybody sees what the log has."""
+    source = Source(random.Random(seed))
+    for _ in range(source.rng.randint(0, 8)):
+        source.commit()
+        source.write_log()
+    if source.rng.random() < 0.5:
+        for _ in range(3):
+            source.commit()
+        source.lose()
+    for _ in range(source.rng.randint(0, 3)):
+        source.commit()
+        source.write_log()
+    source.snapshot(ts_ms=TS_MS)
+    _, rows, ((_, doubt, _),) = replayed(new_ledger, source.log, seed=seed, crashes=0.1)
+    if doubt is not None:
+        assert doubt.endswith(OTHERWISE)
+        source.before_last = dict(source.rows)
+        source.snapshot(ts_ms=LATER)
+        _, rows, state = replayed(new_ledger, source.log, seed=seed, crashes=0.1)
+        assert state == [(True, None, None)]
+    assert {number: n for number, n, _ in rows} == source.rows
