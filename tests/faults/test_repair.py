@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from agent.testing import WebhookReceiver
 from connectors import repair, snapshots
 from connectors.connect import Connect
 from connectors.guard import AttachedSource as Guarded
+from connectors.guard import Watch
 from tests.harness.processes import ConsumerProcess
 from tests.harness.seats import DDL, ROWS, Writer, verify_mirror
 from tests.harness.server import Server, small_server
@@ -88,6 +90,7 @@ def mend(source: AttachedSource, loaded: Loaded, name: repair.Name) -> None:
 def wait_mended(source: AttachedSource, loaded: Loaded) -> None:
     with Connect(source.env["CONNECT_URL"], retry_s=20.0) as client, source.ledger() as connection:
         guarded = Guarded(loaded, source.name, client)
+        watch = Watch(guarded, time)  # a task may fail over two threads of Debezium that read at once
         gaps = "select from wake.gap where source = %s and state = 'open'"
         # What is not believed is being asked for again, and would go on into the next test.
         unsettled = (
@@ -95,7 +98,7 @@ def wait_mended(source: AttachedSource, loaded: Loaded) -> None:
         )
 
         def whole() -> bool:
-            guarded.tend()
+            watch.look()
             return (
                 connection.execute(gaps, (source.name,)).fetchone() is None
                 and connection.execute(unsettled, (source.name,)).fetchone() is None
