@@ -240,8 +240,9 @@ class Batch:
         asked = [self._store.ask(chunk) for chunk in waves.parts(piece.changes, CHUNK)]
         if with_entities:
             self._entities.ask_after()
-        for number, row in enumerate(row for take in asked for row in take()):
-            self._note(row)
+        rows = [row for take in asked for row in take()]
+        self._note(rows)
+        for number, row in enumerate(rows):
             if piece.kind == "snapshot" and not fresh and row.error is None and row.before == row.after:
                 continue  # the store knew it
             row_ids[number] = place.row_id(row.change.order, first_seq + len(drafts))
@@ -283,17 +284,24 @@ class Batch:
 
     def _apply_parts(self, piece: Piece) -> Iterator[Row]:
         for part in self._parts(piece):
-            for row in self._apply(part):
-                self._note(row)
-                yield row
+            rows = list(self._apply(part))
+            self._note(rows)
+            yield from rows
 
-    def _note(self, row: Row) -> None:
-        """Of a table that a snapshot reads, what the log has told itself."""
-        reading = self._mirrors.reading(row.plan.label)
-        if reading is not None and row.change.op == "t":
-            self._mirrors.truncated(row.plan.label)
-        elif reading is not None and self._mirrors.tracks(row.plan.label):
-            self._mirrors.track(row.plan.label, [row.key])
+    def _note(self, rows: Sequence[Row]) -> None:
+        """Of tables that a snapshot reads, what the log has told itself."""
+        keys: dict[str, list[str]] = {}
+        for row in rows:
+            label = row.plan.label
+            if self._mirrors.reading(label) is None:
+                continue
+            if row.change.op == "t":
+                self._mirrors.truncated(label)
+                keys.pop(label, None)
+            elif self._mirrors.tracks(label):
+                keys.setdefault(label, []).append(row.key)
+        for label, told in keys.items():
+            self._mirrors.track(label, told)
 
     def _row(self, place: Place, row: Row, cause: str, seq: int, of: int) -> Message:
         if row.change.op == "t":

@@ -254,8 +254,8 @@ class Mirrors:
         return whole
 
     def _doubt_contradicted(self, label: str) -> None:
-        state, number = self._states[label], self._rows.contradicted(label)
-        if number and state.doubt is None:
+        state = self._states[label]
+        if state.doubt is None and (number := self._rows.contradicted(label, absent=state.whole)):
             why = f"{number} rows are shown otherwise than the log had told just before it began"
             self._doubt(label, why if state.whole else change_log.IN_PART + why)
 

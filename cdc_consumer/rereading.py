@@ -75,4 +75,6 @@ class ChangeLog:
                 (found,) = reader.offsets_for_times(times, timeout=kafka.REQUEST_TIMEOUT)
             except KafkaException as error:
                 raise kafka.convert(error, f"looking for a time in {self._topic}") from error
+        if found.error is not None:
+            raise kafka.convert(found.error, f"looking for a time in {self._topic}")
         return high if found.offset < 0 else found.offset

@@ -110,16 +110,19 @@ class SnapshotRows:
             for label, subject, image, fills in rows
         ]
 
-    def contradicted(self, label: str) -> int:
-        """How many rows the log told of shortly before the snapshot began, and the snapshot shows otherwise."""
+    def contradicted(self, label: str, *, absent: bool) -> int:
+        """How many rows the log told of shortly before the snapshot began, and the snapshot shows otherwise.
+
+        With `absent` also those that it does not show and the mirror has.
+        """
         plan = self._tables[label]
-        if not plan.settings.mirror:
+        if label not in self._told or not plan.settings.mirror:
             return 0
         query = sql.SQL(
             'select count(*) from wake.snapshot_row r where r.source = %s and r."table" = %s and r.told = %s'
-            " and (r.image is not null or exists (select from {mirror} as m where {subject} = r.subject))"
+            " and (r.image is not null or (%s and exists (select from {mirror} as m where {subject} = r.subject)))"
         ).format(mirror=plan.mirror, subject=remembered.subject_sql(plan.stored_key))
-        row = self._connection.execute(query, (self._source, label, "before")).fetchone()
+        row = self._connection.execute(query, (self._source, label, "before", absent)).fetchone()
         return 0 if row is None else int(row[0])
 
     def gone(self, label: str) -> int:

@@ -181,6 +181,17 @@ def test_a_row_that_is_not_shown_although_the_log_told_of_it_shortly_before(new_
     assert doubt == f"2 {OTHERWISE}"
 
 
+def test_a_part_of_a_table_proves_nothing_of_rows_that_it_does_not_show(new_ledger: NewLedger) -> None:
+    log = mirrored(seat(1, 1), seat(2, 1))
+    log.transaction(changed(1, 2))
+    begin(log, ts_ms=TS_MS, part=True)
+    log.read(seat(2, 9))
+    end(log)
+    _, rows, state = replayed(new_ledger, log)
+    assert rows == [(1, 2, "a"), (2, 9, "a")]
+    assert state == [(True, None, None)]
+
+
 def test_what_changes_once_more_or_is_shown_as_it_is_needs_no_second_look(new_ledger: NewLedger) -> None:
     log = mirrored(seat(1, 1), seat(2, 1), seat(3, 1), seat(4, 1))
     log.transaction(changed(1, 2), changed(2, 2), delete("seat", {"id": 3}), changed(4, 2))
