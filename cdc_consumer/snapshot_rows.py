@@ -93,7 +93,9 @@ class SnapshotRows:
     def count(self, label: str) -> int:
         """How many rows the snapshot has shown, or a change has touched while it read."""
         row = self._connection.execute(
-            'select count(*) from wake.snapshot_row where source = %s and "table" = %s', (self._source, label)
+            'select count(*) from wake.snapshot_row where source = %s and "table" = %s'
+            " and (told is distinct from %s or image is not null)",
+            (self._source, label, "before"),
         ).fetchone()
         return 0 if row is None else int(row[0])
 
@@ -126,15 +128,16 @@ class SnapshotRows:
         return 0 if row is None else int(row[0])
 
     def gone(self, label: str) -> int:
-        """How many rows the log has told of that the mirror does not have."""
+        """How many rows the mirror does not have that the snapshot has shown, or a change has taken while it read."""
         plan = self._tables[label]
         if label not in self._told or not plan.settings.mirror:
             return 0
         query = sql.SQL(
-            'select count(*) from wake.snapshot_row r where r.source = %s and r."table" = %s and r.told is not null'
+            'select count(*) from wake.snapshot_row r where r.source = %s and r."table" = %s'
+            " and (r.told is distinct from %s or r.image is not null)"
             " and not exists (select from {mirror} as m where {subject} = r.subject)"
         ).format(mirror=plan.mirror, subject=remembered.subject_sql(plan.stored_key))
-        row = self._connection.execute(query, (self._source, label)).fetchone()
+        row = self._connection.execute(query, (self._source, label, "before")).fetchone()
         return 0 if row is None else int(row[0])
 
     def unseen(self, labels: Sequence[str], limit: int | None = None) -> list[Change]:
