@@ -30,6 +30,13 @@ from wakestream.ledger import Connection
 Told = Literal["before", "since"]
 """When the log told of a row itself: shortly before the snapshot began, or since then."""
 
+_SHOWN = sql.SQL("(r.told is distinct from 'before' or r.image is not null)")
+"""Rows that the snapshot has shown, or a change has touched since it began."""
+_OTHERWISE = sql.SQL("r.told = 'before' and r.image is not null")
+"""Rows that the log told of shortly before it began, and that it shows otherwise."""
+_NOT_SHOWN = sql.SQL("r.told = 'before' and r.image is null")
+"""Rows that the log told of shortly before it began, and that it has not shown."""
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -92,20 +99,15 @@ class SnapshotRows:
 
     def count(self, label: str) -> int:
         """How many rows the snapshot has shown, or a change has touched while it read."""
-        row = self._connection.execute(
-            'select count(*) from wake.snapshot_row where source = %s and "table" = %s'
-            " and (told is distinct from %s or image is not null)",
-            (self._source, label, "before"),
-        ).fetchone()
-        return 0 if row is None else int(row[0])
+        return self._count(label, _SHOWN)
 
     def waiting(self, labels: Sequence[str], limit: int) -> list[Change]:
         """The first rows that wait, in a fixed order."""
         rows = self._connection.execute(
             'select "table", subject, image, told is not null from wake.snapshot_row where source = %s'
-            ' and "table" = any(%s) and image is not null and told is distinct from %s'
+            " and \"table\" = any(%s) and image is not null and told is distinct from 'before'"
             ' order by "table" collate "C", subject collate "C" limit %s',
-            (self._source, list(labels), "before", limit),
+            (self._source, list(labels), limit),
         ).fetchall()
         return [
             Change("r", label, self._key(label, subject, image).encode(), image.encode(), kept=True, fills=fills)
@@ -120,24 +122,25 @@ class SnapshotRows:
         plan = self._tables[label]
         if label not in self._told or not plan.settings.mirror:
             return 0
-        query = sql.SQL(
-            'select count(*) from wake.snapshot_row r where r.source = %s and r."table" = %s and r.told = %s'
-            " and (r.image is not null or (%s and exists (select from {mirror} as m where {subject} = r.subject)))"
-        ).format(mirror=plan.mirror, subject=remembered.subject_sql(plan.stored_key))
-        row = self._connection.execute(query, (self._source, label, "before", absent)).fetchone()
-        return 0 if row is None else int(row[0])
+        shown = self._count(label, _OTHERWISE)
+        return shown + (self._mirrored(plan, _NOT_SHOWN) if absent and self._count(label, _NOT_SHOWN) else 0)
 
     def gone(self, label: str) -> int:
         """How many rows the mirror does not have that the snapshot has shown, or a change has taken while it read."""
         plan = self._tables[label]
         if label not in self._told or not plan.settings.mirror:
             return 0
-        query = sql.SQL(
-            'select count(*) from wake.snapshot_row r where r.source = %s and r."table" = %s'
-            " and (r.told is distinct from %s or r.image is not null)"
-            " and not exists (select from {mirror} as m where {subject} = r.subject)"
-        ).format(mirror=plan.mirror, subject=remembered.subject_sql(plan.stored_key))
-        row = self._connection.execute(query, (self._source, label, "before")).fetchone()
+        return self._count(label, _SHOWN) - self._mirrored(plan, _SHOWN)
+
+    def _count(self, label: str, which: sql.SQL) -> int:
+        query = sql.SQL('select count(*) from wake.snapshot_row r where source = %s and "table" = %s and {}')
+        row = self._connection.execute(query.format(which), (self._source, label)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _mirrored(self, plan: TablePlan, which: sql.SQL) -> int:
+        """How many of these the mirror has."""
+        query = sql.SQL("select count(*) from {} as m where {}").format(plan.mirror, _kept(plan, which))
+        row = self._connection.execute(query, (self._source, plan.label)).fetchone()
         return 0 if row is None else int(row[0])
 
     def unseen(self, labels: Sequence[str], limit: int | None = None) -> list[Change]:
@@ -169,17 +172,25 @@ class SnapshotRows:
         if not plan.settings.mirror:
             return []
         names = [sql.SQL("m.{}").format(sql.Identifier(column.name)) for column in plan.key_columns]
-        query = sql.SQL(
-            "select {key} from {mirror} as m where not exists (select from wake.snapshot_row r"
-            ' where r.source = %s and r."table" = %s and r.subject = {subject}) order by {names} limit %s'
-        ).format(
+        query = sql.SQL("select {key} from {mirror} as m where {kept} is null order by {names} limit %s").format(
             key=plan.stored_key,
-            subject=remembered.subject_sql(plan.stored_key),
+            kept=_kept(plan, sql.SQL("true")),
             mirror=plan.mirror,
             names=sql.SQL(", ").join(names),
         )
         rows = self._connection.execute(query, (self._source, plan.label, limit)).fetchall()
         return [key for (key,) in rows]
+
+
+def _kept(plan: TablePlan, what: sql.SQL) -> sql.Composed:
+    """What is kept of a mirrored row `m` (two parameters: source and table); null where nothing is.
+
+    A subquery for one value is looked up by the index. In a join, while PostgreSQL has no statistics of what the
+    snapshot has just written, every row would be compared with every other.
+    """
+    return sql.SQL(
+        '(select {} from wake.snapshot_row r where r.source = %s and r."table" = %s and r.subject = {})'
+    ).format(what, remembered.subject_sql(plan.stored_key))
 
 
 def _waiting(plan: TablePlan, shown: Shown, told: Told | None) -> _Row:
