@@ -16,6 +16,7 @@ from wakestream.errors import EventError
 
 SHORTLY = 30_000  # ms, of the clock of the Connect worker
 MOST = 100_000  # records that are looked at
+FAR = 2**62  # the latest time that a broker takes, about
 
 
 def changes(log: Log, offset: int, ts_ms: int, behind: Mapping[str, int]) -> list[Change]:
@@ -23,7 +24,7 @@ def changes(log: Log, offset: int, ts_ms: int, behind: Mapping[str, int]) -> lis
 
     Of each table that is named in `behind`, and there only what stands behind that offset.
     """
-    earliest = ts_ms - SHORTLY
+    earliest = min(max(ts_ms - SHORTLY, 0), FAR)  # somebody may have written any number there
     first = max(log.since(earliest), offset - MOST)
     opened: dict[str, list[Change]] = {}
     found: list[Change] = []

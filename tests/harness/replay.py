@@ -116,8 +116,9 @@ class Recording:
         """What is read again of it."""
         return self.records[first : last + 1]
 
-    def since(self, ts_ms: int) -> int:  # noqa: ARG002
-        """Its records keep no time of their own."""
+    def since(self, ts_ms: int) -> int:
+        """Its records keep no time of their own. A broker refuses times that are none."""
+        assert 0 <= ts_ms < 2**63
         return 0
 
     @property

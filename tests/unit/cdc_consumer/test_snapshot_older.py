@@ -243,6 +243,17 @@ def test_what_the_log_told_before_a_gap_proves_nothing(new_ledger: NewLedger) ->
     assert state == [(True, None, None)]
 
 
+@pytest.mark.parametrize(("ts_ms", "believed"), [(-(2**70), False), (0, False), (1, False), (2**70, True)])
+def test_a_beginning_that_says_no_time_or_a_wrong_one(new_ledger: NewLedger, ts_ms: int, believed: bool) -> None:
+    log = mirrored(seat(1, 1))
+    log.transaction(changed(1, 2))
+    begin(log, ts_ms=ts_ms)
+    log.read(seat(1, 3))
+    end(log)
+    _, _, ((_, doubt, _),) = replayed(new_ledger, log)
+    assert (doubt is None) == believed
+
+
 def test_a_transaction_that_is_still_open_is_told_when_it_ends(new_ledger: NewLedger) -> None:
     log = mirrored(seat(1, 1))
     tx = log.next_tx()
