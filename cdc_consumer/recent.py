@@ -19,10 +19,11 @@ MOST = 100_000  # records that are looked at
 FAR = 2**62  # the latest time that a broker takes, about
 
 
-def changes(log: Log, offset: int, ts_ms: int, behind: Mapping[str, int]) -> list[Change]:
-    """The changes of transactions that ended in the log shortly before this offset, where the time was `ts_ms`.
+def keys(log: Log, offset: int, ts_ms: int, behind: Mapping[str, int]) -> list[Change]:
+    """What transactions changed that ended in the log shortly before this offset, where the time was `ts_ms`.
 
-    Of each table that is named in `behind`, and there only what stands behind that offset.
+    Of each table that is named in `behind`, and there only what stands behind that offset. Only keys are kept, as
+    deletes: the images may be many, and large.
     """
     earliest = min(max(ts_ms - SHORTLY, 0), FAR)  # somebody may have written any number there
     first = max(log.since(earliest), offset - MOST)
@@ -39,5 +40,6 @@ def changes(log: Log, offset: int, ts_ms: int, behind: Mapping[str, int]) -> lis
         except EventError:
             continue  # which has its dead letter
         if at > behind.get(change.table, at):
-            opened.setdefault(envelope.transaction.id.partition(":")[0], []).append(change)
+            key_alone = Change("d", change.table, change.key, None)
+            opened.setdefault(envelope.transaction.id.partition(":")[0], []).append(key_alone)
     return found

@@ -93,7 +93,7 @@ class Snapshots:
         behind = {label: self._mirrors.newest_gap(label) for label in labels if self._mirrors.tracks(label)}
         if not behind:
             return
-        found = recent.changes(self._records, piece.offset, piece.ts_ms, behind)
+        found = recent.keys(self._records, piece.offset, piece.ts_ms, behind)
         changes = self._printed.turn(dataclasses.replace(piece, changes=found)).changes
         for label in behind:
             own = [change for change in changes if change.table == label]
