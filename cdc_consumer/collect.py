@@ -161,7 +161,7 @@ class Collector:
         if envelope.op is not None:
             return self._change(offset, key, envelope)
         if envelope.status == "BEGIN":
-            self._open.setdefault(_txid(envelope.id), _Open(offset)).last_offset = offset
+            self._open.setdefault(transaction_id(envelope.id), _Open(offset)).last_offset = offset
             return None
         if envelope.status == "END":
             return self._end(offset, envelope)
@@ -183,7 +183,7 @@ class Collector:
             return Piece("snapshot", offset, ts_ms=ts_ms, changes=[change])
         opened = self._open.get(block.id.partition(":")[0])
         if opened is None:  # looked at closely only where it is new
-            opened = self._open[_txid(block.id)] = _Open(offset)
+            opened = self._open[transaction_id(block.id)] = _Open(offset)
         opened.last_offset = offset
         if envelope.op == "m":
             message = envelope.message
@@ -195,7 +195,7 @@ class Collector:
         return None
 
     def _end(self, offset: int, envelope: Envelope) -> Piece | None:
-        txid, commit = _txid(envelope.id), _lsn(envelope.id)
+        txid, commit = transaction_id(envelope.id), _lsn(envelope.id)
         collected = self._open.pop(txid, None)
         self._ended[txid] = None
         if len(self._ended) > ENDED:
@@ -249,12 +249,15 @@ class Collector:
             each.covered = True
 
 
-def _txid(identifier: str | None) -> str:
-    """The part before the colon: the LSN behind it may differ when a transaction is sent again."""
-    txid, colon, _ = (identifier or "").partition(":")
-    if not colon or not txid.isdigit():
+def transaction_id(identifier: str | None) -> str:
+    """The transaction's id in an identifier of Debezium's. Raises `EventError` where there is none.
+
+    The part before the colon: the LSN behind it may differ when a transaction is sent again.
+    """
+    number, colon, _ = (identifier or "").partition(":")
+    if not colon or not number.isdigit():
         raise EventError("incomplete change", detail=f"no transaction id in {identifier!r}")
-    return txid
+    return number
 
 
 def _lsn(identifier: str | None) -> int:

@@ -81,12 +81,12 @@ class Mirrors:
         return state.snapshot == "emptied" or (state.snapshot == "again" and state.ahead)
 
     def tracks(self, label: str) -> bool:
-        """Whether a snapshot reads this table ahead of the log, so that what the log tells of it has to be remembered.
+        """Whether a snapshot reads this table so that it has to be remembered which rows it or the log has told.
 
         Into an empty mirror, rows of the initial snapshot of a new slot are at their place.
         """
-        state = self._states[label]
-        return state.snapshot == "again" or (state.snapshot == "fresh" and state.ahead and not self._is_keyless(label))
+        state, keyless = self._states[label], self._tables[label].keyless
+        return state.snapshot == "again" or (state.snapshot == "fresh" and state.ahead and not keyless)
 
     def tells(self, label: str) -> bool:
         """Whether a snapshot goes into this empty mirror, of some of whose rows the log has told itself."""
@@ -311,10 +311,8 @@ class Mirrors:
         return closed
 
     def _is_mended(self, label: str) -> bool:
-        return label in self._tables and not self._is_keyless(label)
-
-    def _is_keyless(self, label: str) -> bool:
-        return self._tables[label].keyless
+        plan = self._tables.get(label)
+        return plan is not None and not plan.keyless
 
     def keep_event(self, number: int, event: str) -> None:
         """The gap's event, which the ledger keeps in full."""

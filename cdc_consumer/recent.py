@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cdc_consumer import decode
+from cdc_consumer.collect import transaction_id
 from cdc_consumer.decode import Change
 from cdc_consumer.rereading import Log
 from wakestream.errors import EventError
@@ -33,13 +34,12 @@ def keys(log: Log, offset: int, ts_ms: int, behind: Mapping[str, int]) -> list[C
         try:
             envelope = decode.decode(value)
             if envelope.status == "END":
-                found += opened.pop((envelope.id or "").partition(":")[0], [])
+                found += opened.pop(transaction_id(envelope.id), [])
             if envelope.transaction is None or envelope.op in ("m", "t") or (envelope.ts_ms or 0) < earliest:
                 continue
-            change = decode.change_of(envelope, key)
+            change, tx = decode.change_of(envelope, key), transaction_id(envelope.transaction.id)
         except EventError:
             continue  # which has its dead letter
         if at > behind.get(change.table, at):
-            key_alone = Change("d", change.table, change.key, None)
-            opened.setdefault(envelope.transaction.id.partition(":")[0], []).append(key_alone)
+            opened.setdefault(tx, []).append(Change("d", change.table, change.key, None))
     return found

@@ -31,14 +31,19 @@ class First(NamedTuple):
     context: ContextLog
 
 
+def fill_seats(source: AttachedSource) -> None:
+    with source.connect() as connection:
+        connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
+
+
 @pytest.fixture(scope="module")
 def first(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Generator[First]:
     """Attached while it was written, and for a while after that."""
     writers: list[Writer] = []
 
     def fill(source: AttachedSource) -> None:
+        fill_seats(source)
         with source.connect() as connection:
-            connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
             connection.execute(
                 "insert into seat values (900001, 'differs', true, 0), (900002, 'is not there', true, 0)"
             )
@@ -141,16 +146,12 @@ def test_a_snapshot_again_where_transaction_ids_have_wrapped(env: dict[str, str]
     the snapshot that is asked for again then tells what that was.
     """
 
-    def fill(source: AttachedSource) -> None:
-        with source.connect() as connection:
-            connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
-
     with small_server() as server:
         server.stop()
         server.run("pg_resetwal", "--epoch=1")
         server.start()
         with (
-            attached({**env, "POSTGRES_URL": server.url()}, DDL, ["public.seat"], fill=fill) as source,
+            attached({**env, "POSTGRES_URL": server.url()}, DDL, ["public.seat"], fill=fill_seats) as source,
             ConsumerProcess(source.raw_config, tmp_path) as consumer,
         ):
             consumer.start()
@@ -204,12 +205,8 @@ def not_seen_yet(source: AttachedSource, server: Server) -> Generator[None]:
 def test_a_change_that_the_log_has_and_nobody_sees_yet(env: dict[str, str], tmp_path: Path) -> None:
     """What a snapshot reads meanwhile is older than its place in the log, and takes nothing back."""
 
-    def fill(source: AttachedSource) -> None:
-        with source.connect() as connection:
-            connection.execute("insert into seat select n, 'A', true, 0 from generate_series(1, %s) n", (ROWS,))
-
     with small_server(synchronous_standby_names="nobody", synchronous_commit="local") as server:
-        seats = attached({**env, "POSTGRES_URL": server.url()}, DDL, ["public.seat"], fill=fill)
+        seats = attached({**env, "POSTGRES_URL": server.url()}, DDL, ["public.seat"], fill=fill_seats)
         with seats as source, source.ledger() as ledger, ConsumerProcess(source.raw_config, tmp_path) as consumer:
 
             def stored() -> list[tuple[str, int]]:

@@ -138,7 +138,7 @@ class MissingValue(Base):
 
 
 class SnapshotRow(Base):
-    """Rows that the snapshot that runs now has shown or a change has touched since it started."""
+    """Rows that the snapshot that runs now has shown, or a change has touched since it started or shortly before."""
 
     __tablename__ = "snapshot_row"
     source: Mapped[str] = mapped_column(primary_key=True)
